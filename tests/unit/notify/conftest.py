@@ -33,13 +33,9 @@ class Wire(MailChannel):
     """A channel whose other side is the test: what it answers, and when it can be reached."""
 
     def __init__(self, answer: Callable[[Delivery], Reply] = lambda _: OK, *, workers: int = 2, down: int = 0) -> None:
-        self.answer, self._workers, self.down = answer, workers, down
+        self.answer, self.workers, self.down = answer, workers, down
         self.sent: list[Delivery] = []
         self.connects = 0
-
-    @property
-    def workers(self) -> int:
-        return self._workers
 
     async def connect(self) -> Connection:
         self.connects += 1

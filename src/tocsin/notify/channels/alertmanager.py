@@ -71,16 +71,13 @@ class Alertmanager(DirectChannel):
     each = True
     mirror = True
 
+    workers = 1
+    """One, so that a start and an end stay in order."""
+
     def __init__(self, options: AlertmanagerModel, setting: Setting) -> None:
-        """Connects to nothing yet."""
         super().__init__(options, setting)
         self._options = options
         self._mirrored: dict[str, _Mirrored] | None = None  # by episode; None before it is read
-
-    @property
-    def workers(self) -> int:
-        """One, so that a start and an end stay in order."""
-        return 1
 
     def render(self, notification: Notification) -> Message:
         """One alert, its key and its end."""

@@ -160,15 +160,13 @@ class Apprise(DirectChannel):
     Options = Apprises
     example: ClassVar[object] = "gotify://example.org/token"
 
+    workers = 1
+    """One, so that messages stay in order."""
+
     def __init__(self, options: tuple[str, ...], setting: Setting) -> None:
         """Connects to nothing yet."""
         self.setting, self._urls = setting, options
         self._taken: dict[str, set[str]] = {}
-
-    @property
-    def workers(self) -> int:
-        """One, so that messages stay in order."""
-        return 1
 
     def render(self, notification: Notification) -> Message:
         """Title, text and kind."""

@@ -149,15 +149,12 @@ class Channel(ABC):
     """Of one that keeps a state an alert: whether an acknowledgement is part of it."""
     mirror: ClassVar[bool] = False
     """Whether ``tend`` is called each minute, also where nothing is to be sent."""
+    workers: int = 2
+    """How many connections to keep: so many messages are on their way at once."""
 
     def __init__(self, options: Any, setting: Setting) -> None:
         """Connects to nothing yet."""
         self.setting = setting
-
-    @property
-    def workers(self) -> int:
-        """How many connections to keep: so many messages are on their way at once."""
-        return 2
 
     @property
     def local(self) -> bool:

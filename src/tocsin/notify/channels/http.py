@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from tocsin.model.delivery import Delivery
@@ -24,6 +25,7 @@ MOST = 64 * 1024
 LONGEST_WAIT = timedelta(hours=1)
 """Of a Retry-After."""
 AGENT = "tocsin"
+_Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +72,15 @@ class Answer:
         return min(max(wait, timedelta(0)), LONGEST_WAIT)
 
 
-class HttpChannel(Channel):
+class HttpChannel(Channel, Generic[_Options]):
     """A channel that posts. A redirect is never followed."""
 
     private = True
     """Whether the other side may have a private or loopback address."""
 
-    def __init__(self, setting: Setting) -> None:
-        """Connects to nothing yet."""
-        self.setting = setting
+    def __init__(self, options: _Options, setting: Setting) -> None:
+        super().__init__(options, setting)
+        self._options = options
 
     @abstractmethod
     def call(self, delivery: Delivery) -> Call:
@@ -99,7 +101,7 @@ class HttpChannel(Channel):
 
 
 class _Http(Connection):
-    def __init__(self, channel: HttpChannel, client: Client) -> None:
+    def __init__(self, channel: HttpChannel[Any], client: Client) -> None:
         self._channel, self._client = channel, client
 
     async def send(self, delivery: Delivery) -> Reply:

@@ -11,13 +11,11 @@ class LocalChannel(MailChannel, DirectChannel):
 
     REPLY = "kept in the local outbox"
 
+    workers = 16
+    """Several, so that their marks are written together."""
+
     def __init__(self) -> None:
         """Needs nothing."""
-
-    @property
-    def workers(self) -> int:
-        """Several, so that their marks are written together."""
-        return 16
 
     @property
     def local(self) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery
-from tocsin.notify.channels.base import Message, Notification, Setting
+from tocsin.notify.channels.base import Message, Notification
 from tocsin.notify.channels.http import Call, HttpChannel
 from tocsin.notify.channels.options import File, Url
 from tocsin.notify.render import people
@@ -44,17 +44,12 @@ class NtfyModel(YamlModel):
         return self
 
 
-class Ntfy(HttpChannel):
+class Ntfy(HttpChannel[NtfyModel]):
     """One push a message. The topic is added when it is sent: where it is the password, it lies in no outbox."""
 
     key = "ntfy"
     Options = NtfyModel
     example: ClassVar[object] = {"topic_file": "ntfy.topic"}
-
-    def __init__(self, options: NtfyModel, setting: Setting) -> None:
-        """Connects to nothing yet."""
-        super().__init__(setting)
-        self._options = options
 
     def render(self, notification: Notification) -> Message:
         """The push, without its topic."""

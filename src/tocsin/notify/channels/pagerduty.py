@@ -43,7 +43,7 @@ class PagerDutyModel(YamlModel):
     group: bool = Field(default=False, description="One incident a group, not one an alert.", examples=[True])
 
 
-class PagerDuty(HttpChannel):
+class PagerDuty(HttpChannel[PagerDutyModel]):
     """Opens, acknowledges and resolves incidents. The key of the integration is added when it is sent, so it lies in no outbox."""
 
     key = "pagerduty"
@@ -53,15 +53,8 @@ class PagerDuty(HttpChannel):
     each = True
     acknowledges = True
 
-    def __init__(self, options: PagerDutyModel, setting: Setting) -> None:
-        """Connects to nothing yet."""
-        super().__init__(setting)
-        self._options = options
-
-    @property
-    def workers(self) -> int:
-        """One, so that what is said of an alert arrives in order; 120 calls a minute are allowed."""
-        return 1
+    workers = 1
+    """One, so that what is said of an alert arrives in order; 120 calls a minute are allowed."""
 
     def render(self, notification: Notification) -> Message:
         """The event, without its key."""

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery
-from tocsin.notify.channels.base import Message, Notification, Outcome, Reply, Setting
+from tocsin.notify.channels.base import Message, Notification, Outcome, Reply
 from tocsin.notify.channels.http import Answer, Call, Client, HttpChannel, meaning
 from tocsin.notify.channels.options import File, Url
 from tocsin.notify.render import people
@@ -47,22 +47,15 @@ class SlackModel(YamlModel):
         return self
 
 
-class Slack(HttpChannel):
+class Slack(HttpChannel[SlackModel]):
     """Posts to one channel. With a token an end edits the message that it ends, and answers it in its thread."""
 
     key = "slack"
     Options = SlackModel
     example: ClassVar[object] = {"url_file": "slack.url"}
 
-    def __init__(self, options: SlackModel, setting: Setting) -> None:
-        """Connects to nothing yet."""
-        super().__init__(setting)
-        self._options = options
-
-    @property
-    def workers(self) -> int:
-        """One: Slack takes about one message a second and channel, and they stay in order."""
-        return 1
+    workers = 1
+    """One: Slack takes about one message a second and channel, and they stay in order."""
 
     def render(self, notification: Notification) -> Message:
         """The message, and with a token which one it answers."""

@@ -55,18 +55,13 @@ class SmtpChannel(MailChannel):
 
     def __init__(self, options: SmtpOptions) -> None:
         """Connects to nothing yet. Raises OSError where ``ca_file`` cannot be read."""
-        self._options = options
+        self._options, self.workers = options, options.connections
         self._from = parseaddr(options.sender)[1]
         self._tls: ssl.SSLContext | None = None
         if options.security != "none":
             self._tls = ssl.create_default_context(cafile=options.ca_file or None)
         name = socket.gethostname()
         self._hostname = name if re.fullmatch(r"[A-Za-z0-9.-]{1,253}", name) else "localhost"
-
-    @property
-    def workers(self) -> int:
-        """As settings say."""
-        return self._options.connections
 
     async def connect(self) -> Connection:
         """Connect, secure, log in."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery
-from tocsin.notify.channels.base import Message, Notification, Setting
+from tocsin.notify.channels.base import Message, Notification
 from tocsin.notify.channels.http import Call, HttpChannel
 from tocsin.notify.channels.options import File
 from tocsin.notify.render import people
@@ -34,22 +34,15 @@ class TeamsModel(YamlModel):
     url_file: File = Field(description="File of the URL, which is a secret.", examples=["teams.url"])
 
 
-class Teams(HttpChannel):
+class Teams(HttpChannel[TeamsModel]):
     """One card a message."""
 
     key = "teams"
     Options = TeamsModel
     example: ClassVar[object] = {"url_file": "teams.url"}
 
-    def __init__(self, options: TeamsModel, setting: Setting) -> None:
-        """Connects to nothing yet."""
-        super().__init__(setting)
-        self._options = options
-
-    @property
-    def workers(self) -> int:
-        """One, so that they stay in order."""
-        return 1
+    workers = 1
+    """One, so that they stay in order."""
 
     def render(self, notification: Notification) -> Message:
         """The card; without the log where it would be too long."""

@@ -39,7 +39,7 @@ class WebhookModel(YamlModel):
     )
 
 
-class Webhook(HttpChannel):
+class Webhook(HttpChannel[WebhookModel]):
     """One call a message."""
 
     key = "webhook"
@@ -48,9 +48,8 @@ class Webhook(HttpChannel):
     people = False
 
     def __init__(self, options: WebhookModel, setting: Setting) -> None:
-        """Connects to nothing yet."""
-        super().__init__(setting)
-        self._options, self.private = options, options.allow_private
+        super().__init__(options, setting)
+        self.private = options.allow_private
 
     def render(self, notification: Notification) -> Message:
         """The body, in the form that the options name."""
