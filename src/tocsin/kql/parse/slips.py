@@ -54,6 +54,7 @@ _INSTEAD = {
     "having": "write where behind summarize",
 }
 _TYPOGRAPHIC = frozenset("“”„‘’«»")
+_NAMING = frozenset(("project", "extend", "summarize", "distinct", "print"))
 _ALONE = frozenset(("consume", "count", "getschema", "serialize"))
 """Of these, what needs nothing after it."""
 
@@ -72,6 +73,15 @@ def _check_by(text: str, words: Sequence[Token]) -> None:
     if at < len(words) and words[at].text != "by" and words[at].kind is TokenKind.NAME:
         before = " ".join(word.text for word in words[:at])
         raise _slip(text, words[at], f"'{words[0].text}' needs by", f"write {before} by {words[at].text}")
+
+
+def _check_as(text: str, tokens: Sequence[Token], index: int) -> None:
+    """``project RunId as id``: in KQL the name comes first."""
+    before, following = tokens[index - 1], tokens[index + 1 : index + 2]
+    ends = before.kind is TokenKind.NAME or before.text in (")", "]")
+    if ends and before.text not in _NAMING and following and following[0].kind is TokenKind.NAME:
+        of = before.text if before.kind is TokenKind.NAME else "…"
+        raise _slip(text, tokens[index], "a name stands before its value", f"write {following[0].text} = {of}")
 
 
 def _check_whole(text: str, tokens: Sequence[Token]) -> None:
@@ -97,6 +107,8 @@ def check(text: str, tokens: Sequence[Token]) -> None:
         if here.operator in _WHERE and not here.opaque and tokens[index - 1].text != "|":
             _check(text, tokens, index)
         if token.kind is not TokenKind.PUNCT:
+            if token.text == "as" and here.operator in _NAMING:
+                _check_as(text, tokens, index)
             continue
         following = tokens[index + 1].text if index + 1 < len(tokens) else ""
         match token.text:
@@ -130,7 +142,10 @@ def _check(text: str, tokens: Sequence[Token], index: int) -> None:
         if token.text in _OTHERS:
             raise _slip(text, token, f"'{token.text}' is no operator", f"write {_OTHERS[token.text]}")
         if token.text == "=":
-            left = before.text if before.kind is TokenKind.NAME else ""
+            left, at = before.text if before.kind is TokenKind.NAME else "", index - 1
+            while left and at > 2 and tokens[at - 1].text == "." and tokens[at - 2].kind is TokenKind.NAME:
+                at -= 2
+                left = f"{tokens[at].text}.{left}"
             message = "'=' gives a name to a value; a comparison is written '=='"
             raise _slip(text, token, message, f"write {left} == …".replace("  ", " "))
         negates = after is not None and (
