@@ -310,10 +310,13 @@ class Notifier:
         """One pass of the stages; whether another has something to do at once."""
         async with self._capping:
             now = self._clock.now()
-            passed = await self._call(lambda: self._stages.run(happened, now))
-            drafts = await self._call(lambda: self._drafts(passed))
-            asked = asyncio.create_task(self._known([draft.intent for draft in drafts]))
+            asked = asyncio.create_task(self._known(happened.intents))  # the log store looks while the stages run
             try:
+                passed = await self._call(lambda: self._stages.run(happened, now))
+                drafts = await self._call(lambda: self._drafts(passed))
+                new = {intent.id for intent in happened.intents}
+                if again := [draft.intent for draft in drafts if draft.intent.id not in new]:  # said once more
+                    asked = asyncio.create_task(self._both(asked, again))
                 await self._write(happened, passed, drafts, asked)
             finally:
                 asked.cancel()
@@ -440,6 +443,9 @@ class Notifier:
         except Exception as e:  # noqa: BLE001 - the mail matters more than what else it could have said
             log.warning("facts_failed", error=one_line(str(e), 200), kind=type(e).__name__)
         return {}
+
+    async def _both(self, first: asyncio.Task[Facts], intents: Sequence[Intent]) -> Facts:
+        return {**await first, **await self._known(intents)}
 
     # -- mails that could not be delivered ----------------------------------------------------------------------------
 
