@@ -19,6 +19,7 @@ from tests.unit.logstore.helpers import T0, Bench, beat, event
 from tocsin.clock import ManualClock, from_micros
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.ingest import runs
+from tocsin.logstore.recent import run_locator
 from tocsin.rules.kinds.deadline.runs import runs_at
 
 Said = dict[str, Any]
@@ -57,6 +58,8 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
         patch.setattr("tocsin.logstore.ingest.small.MOST", 0)
     if request.param == "in bulk":
         patch.setattr(runs, "SMALL", 0)
+        patch.setattr(runs, "FEW_LATE", 1)  # two are read together, one alone
+        patch.setattr(run_locator, "RECENT", 1)  # the others lie anywhere
     clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
     store = DuckLogStore.open(None, clock=clock)
     yield Bench(store, clock)

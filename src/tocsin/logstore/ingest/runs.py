@@ -8,6 +8,7 @@ The fold is ``model.run_state`` for the runs of a small commit, ``sql/fold_runs.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -40,14 +41,22 @@ _PAST = (
     f"SELECT {sql('stored_columns')} FROM RunStatusChanged"
     " WHERE TimeGenerated BETWEEN $lo AND $hi AND RunId IN (SELECT unnest($runs::VARCHAR[]))"
 )
+FEW_LATE = 64
+"""So many late runs are each read by their own times: they lie anywhere, and what lies between them is most of the store.
+"""
 
 
 def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: datetime, seq: int) -> list[str]:
     """Bring tocsin.runs up to date with ``live`` (``rows`` events); returns the runs that it touched."""
     con, stamps = staging.con, {"ingested": ingested.replace(tzinfo=None), "seq": seq}
     touched: list[str] = con.execute("SELECT DISTINCT RunId FROM live").to_arrow_table().column(0).to_pylist()
-    since = known.since(touched)
-    con.execute(sql("hold_runs"), {"since": since})
+    place = known.place(touched)
+    since = min(place.since, place.old_since)
+    if place.old:
+        old = json.dumps(place.old, ensure_ascii=False)  # a list as parameter takes 0.1 ms for each of its values
+        con.execute(sql("hold_runs"), {"since": place.since, "old": old, "old_since": place.old_since})
+    else:
+        con.execute(sql("hold_recent"), {"since": since})
     if since != NEVER:
         con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
     if rows <= SMALL:
@@ -204,6 +213,15 @@ def _read_past(con: duckdb.DuckDBPyConnection, late: list[tuple[str, datetime, d
     """Put the stored events of ``late`` runs (with their first and last times) into ``past``; ``held`` forgets them."""
     runs = [run for run, _, _ in late]
     con.execute(f"CREATE OR REPLACE TEMP TABLE past AS SELECT {sql('stored_columns')} FROM RunStatusChanged LIMIT 0")
-    for lo, hi in ranges(sorted((first, last) for _, first, last in late)):
-        con.execute(f"INSERT INTO past {_PAST}", {"runs": runs, "lo": lo, "hi": hi})
+    if len(late) <= FEW_LATE:
+        params: dict[str, object] = {}
+        alone = []
+        for n, (run, lo, hi) in enumerate(late):
+            where = f"RunId = $run{n} AND TimeGenerated BETWEEN $lo{n} AND $hi{n}"
+            alone.append(f"SELECT {sql('stored_columns')} FROM RunStatusChanged WHERE {where}")
+            params |= {f"run{n}": run, f"lo{n}": lo, f"hi{n}": hi}
+        con.execute(f"INSERT INTO past {' UNION ALL '.join(alone)}", params)
+    else:
+        for lo, hi in ranges(sorted((first, last) for _, first, last in late)):
+            con.execute(f"INSERT INTO past {_PAST}", {"runs": runs, "lo": lo, "hi": hi})
     con.execute(sql("forget_events"), {"runs": runs})

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -35,6 +36,15 @@ _SPARE = 55
 """Segments that are left for commits to come."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the rows of some runs lie: of those that were active lately, and of others."""
+
+    since: int  # rows of runs that are not ``old`` have at least this CommitSeq; NEVER: there are none
+    old: Sequence[str]  # runs of which there may be rows
+    old_since: int  # these have at least this one; NEVER: there are none
+
+
 class RunLocator:
     """Follows what is durable: ``note`` comes after the commit. Safe from any thread."""
 
@@ -47,17 +57,23 @@ class RunLocator:
 
     def since(self, runs: Iterable[str]) -> int:
         """The rows of these runs have at least this CommitSeq; NEVER: there are no rows of them."""
-        lowest = NEVER
+        place = self.place(runs)
+        return min(place.since, place.old_since)
+
+    def place(self, runs: Iterable[str]) -> Place:
+        """Where the rows of these runs lie."""
+        since, old_since, old = NEVER, NEVER, []
         with self._lock:
             for run in runs:
                 seq = self._recent.get(run)
-                if seq is None:
-                    segment = self._keys.segment(hash_of(run))
-                    if segment is None:
-                        continue
-                    seq = segment * self._width
-                lowest = min(lowest, seq)
-        return lowest
+                if seq is not None:
+                    since = min(since, seq)
+                    continue
+                segment = self._keys.segment(hash_of(run))
+                if segment is not None:
+                    old.append(run)
+                    old_since = min(old_since, segment * self._width)
+        return Place(since=since, old=old, old_since=old_since)
 
     def note(self, runs: Mapping[str, int]) -> None:
         """Rows of these runs have been written, with these CommitSeqs."""
