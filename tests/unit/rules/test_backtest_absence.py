@@ -236,7 +236,7 @@ def test_a_story_of_many_runs(load: Load, monkeypatch: pytest.MonkeyPatch, most:
     """
     monkeypatch.setattr(deadlines_known, "MOST_ROWS", most)
     if most < 50_000:
-        monkeypatch.setattr(deadlines_ahead, "VISITS", 40)
+        monkeypatch.setattr(deadlines_ahead, "EVALUATIONS", 40)
         monkeypatch.setattr(deadlines_ahead, "AT_ONCE", 4)
     timeline: list[tuple[datetime, list[Event]]] = []
     for n in range(20):
