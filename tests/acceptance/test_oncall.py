@@ -143,6 +143,7 @@ def test_an_escalation_outlives_kill_9_in_mid_step_and_a_link_ends_it(tocsin: To
     fail(tocsin, "r1", experiment="serving")
     (first,) = smtp.wait_for(1)
     assert ((ANNA,), True) == (first.rcpt_tos, "step 1" in first.text)
+    eventually(lambda: tocsin.get("/api/v1/notifications?state=sent").body["notifications"])  # its 250 is written down
     for point in ("before_deliveries", "after_deliveries"):
         tocsin.kill()
         tocsin.begin(crash_at=f"{point}:1")  # the second step is due, or will be in seconds

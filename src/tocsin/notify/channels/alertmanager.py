@@ -11,11 +11,13 @@ Alertmanager never notifies of what ends before its `group_wait`, so an event al
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import structlog
 from pydantic import Field
@@ -78,6 +80,7 @@ class Alertmanager(DirectChannel):
         super().__init__(options, setting)
         self._options = options
         self._mirrored: dict[str, _Mirrored] | None = None  # by episode; None before it is read
+        self._turns = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
 
     def render(self, notification: Notification) -> Message:
         """One alert, its key and its end."""
@@ -96,25 +99,31 @@ class Alertmanager(DirectChannel):
 
     async def send(self, delivery: Delivery) -> Reply:
         """A change: this alert to every member, at once."""
-        mirrored = await self._read()
         key, one = _mirrored(delivery)
-        mirrored[key] = one
-        return await self._post([one])
+        async with self._turn():
+            (await self._read())[key] = one
+            return await self._post([one])
 
     async def tend(self) -> None:
         """All of it to every member."""
-        mirrored, now = await self._read(), self.setting.now()
-        for key in [key for key, one in mirrored.items() if one.gone(now)]:
-            del mirrored[key]
-        every = list(mirrored.values())
-        for n in range(0, len(every), CHUNK):
+        async with self._turn():
+            mirrored, now = await self._read(), self.setting.now()
+            for key in [key for key, one in mirrored.items() if one.gone(now)]:
+                del mirrored[key]
+            keys = list(mirrored)
+        for n in range(0, len(keys), CHUNK):
             try:
-                reply = await self._post(every[n : n + CHUNK])
+                async with self._turn():
+                    reply = await self._post([mirrored[key] for key in keys[n : n + CHUNK]])
             except Unreachable as e:
                 log.warning("alertmanager_unreachable", receiver=self.setting.receiver, error=str(e))
                 return
             if reply.outcome is not Outcome.ACCEPTED:
                 log.warning("alertmanager_refuses", receiver=self.setting.receiver, reply=reply.text)
+
+    def _turn(self) -> asyncio.Lock:
+        """One call at a time: what a round sends must not arrive behind a change that came meanwhile."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     async def _read(self) -> dict[str, _Mirrored]:
         """What is mirrored; after a start what was sent before, its newest word each."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,11 @@ from tests.servers.process import ServerMissing, free_port
 from tests.servers.recording import Said
 from tests.unit.notify.conftest import House, Wire
 from tests.unit.notify.make import intent
+from tocsin.model.delivery import Delivery
 from tocsin.model.details import Details, Digest
 from tocsin.model.intent import Intent, IntentKind
-from tocsin.notify.channels.alertmanager import STAYS
+from tocsin.notify.channels.alertmanager import STAYS, Alertmanager, AlertmanagerModel
+from tocsin.notify.channels.base import Outcome, Reply, Setting
 from tocsin.notify.delivery import endpoint
 from tocsin.notify.routing.inhibit import InhibitRule
 from tocsin.notify.routing.matchers import parse_matchers
@@ -78,6 +80,47 @@ def test_an_alert_is_there_with_its_labels_until_it_is_resolved(far: MakeFar, al
     here.drain()
     assert [d.reply for d in here.mails()] == ["200", "200"]
     eventually(lambda: not active(alertmanager))  # what it answered 200 for is listed a little later, on a busy machine
+
+
+class Slow(Alertmanager):
+    """Its first call is on the way for as long as ``arrives`` is not set."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.calls, self.arrives, self.arrived = 0, asyncio.Event(), list[list[bool]]()
+
+    async def _post(self, some: Sequence[Any]) -> Reply:
+        said = [one.ended is None for one in some]
+        self.calls += 1
+        if self.calls == 1:
+            await self.arrives.wait()
+        self.arrived.append(said)
+        return Reply(outcome=Outcome.ACCEPTED, text="200")
+
+
+def test_a_round_does_not_arrive_behind_the_end_that_came_meanwhile(far: MakeFar, serve: Serve) -> None:
+    """What had ended was shown as active again until the next round."""
+    here = far("alertmanager", urls=[serve().url])
+    now = here.clock.now()
+    for change in (fired(now), fired(now, kind=IntentKind.RESOLVED, seq=9)):
+        here.notify(change)
+        here.drain()
+    (ends, begins) = sorted(here.mails(), key=lambda d: b'"ended": null' in d.message)
+
+    async def past(_: str) -> Sequence[Delivery]:
+        return [begins]
+
+    async def both() -> list[list[bool]]:
+        channel = Slow(AlertmanagerModel(urls=("http://127.0.0.1:9",)), Setting(clock=here.clock, past=past))
+        round_, change = asyncio.create_task(channel.tend()), asyncio.create_task(channel.send(ends))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        channel.arrives.set()
+        await asyncio.gather(round_, change)
+        await channel.tend()
+        return channel.arrived
+
+    assert [[True], [False], [False]] == asyncio.run(both())
 
 
 def test_every_member_gets_it_and_one_that_is_down_costs_nothing(far: MakeFar, serve: Serve) -> None:
