@@ -336,8 +336,8 @@ class Reader:
 
 def _counted(cursor: duckdb.DuckDBPyConnection) -> Held:
     with _lost(duckdb.ConnectionException, duckdb.FatalException):
-        found = cursor.execute(_HELD).fetchone()
-    return Held(*map(int, found)) if found else Held()
+        (found,) = cursor.execute(_HELD).fetchall()  # all: an open result is a transaction that keeps CHECKPOINT off
+    return Held(*map(int, found))
 
 
 def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
