@@ -336,8 +336,9 @@ class Reader:
 
 def _counted(cursor: duckdb.DuckDBPyConnection) -> Held:
     with _lost(duckdb.ConnectionException, duckdb.FatalException):
-        (found,) = cursor.execute(_HELD).fetchall()  # all: an open result is a transaction that keeps CHECKPOINT off
-    return Held(*map(int, found))
+        # All rows of the one: an open result is a transaction that keeps CHECKPOINT off. None where memory is short.
+        found = cursor.execute(_HELD).fetchall()
+    return Held(*map(int, found[0])) if found else Held()
 
 
 def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
