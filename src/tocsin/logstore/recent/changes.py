@@ -2,8 +2,8 @@
 
     commits      c7 (3 runs)   c8 (20,000 events)   c9 (1 run)   c10 (2 runs)
     remembered   yes           no                   yes          yes
-    recent_runs(c8, c10)  →  the runs of c9 and c10, each as the last of these commits left it
-    recent_runs(c7, c10)  →  None: the tables must be asked
+    runs(c8, c10)  →  the runs of c9 and c10, each as the last of these commits left it
+    runs(c7, c10)  →  None: the tables must be asked
     rows(c8, c10)  →  the rows of c9 and c10
 
 To find out the same from the tables costs three statements, 10 ms of CPU for a commit of ten heartbeats.

@@ -54,7 +54,7 @@ class Talk(asyncio.Protocol):
         return not self._transport.is_closing()
 
     def close(self) -> None:
-        """Close it without a word."""
+        """Close it; no QUIT goes first."""
         self._transport.close()
 
     async def mail(
