@@ -33,6 +33,8 @@ def test_the_demo_mails_within_seconds(make_tocsin: MakeTocsin, monkeypatch: pyt
     """`make run` plays a day of training: mails lie in the local outbox, and its page shows them; Prometheus plots it."""
     tocsin = make_tocsin(rules="")
     monkeypatch.setenv("TMPDIR", str(tocsin.home))
+    for name in ("MAKEFLAGS", "MAKELEVEL", "ARGS"):  # of the `make test` that runs this
+        monkeypatch.delenv(name, raising=False)
     try:
         prometheus_binary()
     except ServerMissing as why:
