@@ -72,9 +72,7 @@ app.command("login")(folders.login)
 app.add_typer(events.dead_letters, name="dead-letters")
 app.add_typer(templates.templates, name="templates")
 app.add_typer(homes.tokens, name="tokens")
-app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})(
-    execute.execute
-)
+app.command("exec", context_settings={"allow_interspersed_args": False})(execute.execute)
 app.command("backup")(upkeep.backup)
 app.command("restore")(upkeep.restore)
 app.command("export")(upkeep.export)

@@ -38,12 +38,14 @@ CODES = [
     ("copy no/such/file.yaml", 1),
     ("rules list --no-such-option", 2),
     ("no-such-command", 2),
+    ("exec --nmae x -- true", 2),
 ]
+HOMELESS = {"no-such-command", "exec --nmae x -- true"}
 
 
 @pytest.mark.parametrize(("line", "code"), CODES, ids=[line for line, _ in CODES])
 def test_a_command_ends_with_the_documented_code(run: Run, lived: Tocsin, line: str, code: int) -> None:
-    home = [] if line == "no-such-command" else ["--home", lived.home]
+    home = [] if line in HOMELESS else ["--home", lived.home]
     done = run(*line.split(), *home)
     assert code == done.returncode, done.stderr
     assert "Traceback" not in done.stderr
