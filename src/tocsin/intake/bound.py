@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ NAMES: Final = ("RunId", "JobKey", "ParentRunId", "RootRunId")
 """Columns by which an event has to do with a run: it ends a run by RunId, closes the alerts of a job's earlier attempts by JobKey, and
 counts among the children of a parent.
 """
+_OTHERS: Final = re.compile(r"[?[]")  # what fnmatch reads beside *
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Bound:
 
     def fits(self, name: str) -> bool:
         """Whether a run or job may be called so."""
-        return not self.runs or any(fnmatchcase(name, pattern) for pattern in self.runs)
+        return not self.runs or any(fnmatchcase(name, _OTHERS.sub(r"[\g<0>]", pattern)) for pattern in self.runs)
 
     def refusal(self, source: str, columns: Mapping[str, object]) -> tuple[DeadReason, str] | None:
         """Why an event with these ``columns`` is a dead letter; None where it is none."""
