@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "src" / "tocsin"
 USERS = ("src", "bench", "docs", "templates")  # tests do not count
-OF_SCRIPTS = {"sdk", "core", "exceptions", "migrations"}  # what others call, by names that they know
+OF_SCRIPTS = {"sdk", "core", "callbacks", "exceptions", "migrations"}  # what others call, by names that they know
 
 # What a library calls, by its name there: kafka, Jinja, SQLAlchemy, uvicorn, jmespath.
 CALLED_BY_OTHERS = re.compile(
