@@ -23,7 +23,7 @@ from tocsin.logstore.ingest.read import plain_text, read_cloud_event
 from tocsin.logstore.ingest.relations import METRIC_ROWS, MOVES, table_of
 from tocsin.logstore.ingest.runs import beat_runs, label_runs, update_runs
 from tocsin.logstore.ingest.sequencer import Sequencer
-from tocsin.logstore.ingest.small import Small, find_runs, read_small, write_small
+from tocsin.logstore.ingest.small import Small, find_runs, key_of, read_small, write_small
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import CommitInfo, Touched
 from tocsin.logstore.recent.changes import Brought
@@ -83,17 +83,21 @@ class Written:
     info: CommitInfo | None  # None where it took no CommitSeq
     runs: Mapping[str, int]  # touched ones, with the CommitSeq of their rows
     brought: Brought | None = None  # of a small commit
-    beats: Sequence[Mapping[str, object]] | None = None  # rows of Heartbeats, of a small commit
+    small: Small | None = None  # what it brought, of a small commit
+    last: datetime | None = None  # the latest producer time, of a large one
     unknown_status: Mapping[str, int] = field(default_factory=dict)  # by consumer
     ahead: Mapping[str, int] = field(default_factory=dict)  # events stamped too far ahead, by consumer
 
     def note(self) -> None:
         """It is durable: what is kept in memory follows."""
         self.known.runs.note(self.runs)
-        if self.beats is not None:
-            self.known.beats.note(self.beats)
+        if self.small is not None:
+            self.known.beats.note(self.small.kept)
+            self.known.keys.note(map(key_of, self.small.rows))
         else:
             self.known.beats.lose(self.commit.ingested_at.replace(tzinfo=None))
+            if self.last is not None:
+                self.known.keys.lose(self.last)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,6 +114,7 @@ class Outcome:
     duplicates: Mapping[int, int]  # by batch
     dead: Mapping[int, DeadLetter]  # by number of the message
     ahead: Mapping[str, int] = field(default_factory=dict)  # by consumer
+    last: datetime | None = None  # the latest producer time of a large one
     words: Sequence[tuple[int, str]] = ()  # batch, status that no map knows
 
     @property
@@ -131,7 +136,7 @@ def write(
     """
     con = staging.con
     logged, known_logged = drop_duplicates(con, append_batch.logged)
-    small = None if refused else read_small(con, append_batch, known.beats)
+    small = None if refused else read_small(con, append_batch, known.beats, known.keys)
     if small is None:
         outcome = _write_bulk(staging, append_batch, known, sequencer, refused)
     else:
@@ -179,10 +184,12 @@ def write(
             positions=known.positions | {key: p.next for key, p in append_batch.moves.items()},
             runs=known.runs,
             beats=known.beats,
+            keys=known.keys,
         ),
         info=info,
         runs=outcome.runs,
-        beats=small.kept if small is not None else None,
+        small=small,
+        last=outcome.last,
         brought=outcome.brought,
         unknown_status=_sums((row[2], row[3]) for row in outcome.live if row[1] == "Unknown"),
         ahead=outcome.ahead,
@@ -265,6 +272,7 @@ def _write_bulk(
         duplicates=duplicates,
         dead=dead,
         ahead=ahead,
+        last=counts.last,
         words=words,
     )
 

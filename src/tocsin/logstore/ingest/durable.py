@@ -15,6 +15,7 @@ from tocsin.logstore.dead_letters import last_dead_id
 from tocsin.logstore.ingest.batch import PartitionKey
 from tocsin.logstore.interface import CommitInfo
 from tocsin.logstore.recent.heartbeats import NewestBeats
+from tocsin.logstore.recent.keys import NewestKeys
 from tocsin.logstore.recent.run_locator import RunLocator
 
 NEWEST = 2000
@@ -31,6 +32,7 @@ class RecentState:
     positions: dict[PartitionKey, int]
     runs: RunLocator
     beats: NewestBeats
+    keys: NewestKeys
 
 
 def read_known(con: duckdb.DuckDBPyConnection, now: datetime) -> RecentState:
@@ -38,6 +40,7 @@ def read_known(con: duckdb.DuckDBPyConnection, now: datetime) -> RecentState:
     newest = con.execute("SELECT seq, ingested_at FROM tocsin.commits ORDER BY seq DESC LIMIT 1").fetchall()
     seq, at = (newest[0][0], newest[0][1].replace(tzinfo=UTC)) if newest else (0, EPOCH)
     rows = con.execute('SELECT cluster, topic_id, "partition", next FROM tocsin.positions').fetchall()
+    ((latest,),) = con.execute("SELECT max(TimeGenerated) FROM RunStatusChanged").fetchall()
     return RecentState(
         seq=seq,
         ingested_at=at,
@@ -45,6 +48,7 @@ def read_known(con: duckdb.DuckDBPyConnection, now: datetime) -> RecentState:
         positions={(cluster, topic_id, part): at_offset for cluster, topic_id, part, at_offset in rows},
         runs=RunLocator(con, seq),
         beats=NewestBeats(now.astimezone(UTC).replace(tzinfo=None)),
+        keys=NewestKeys(latest or datetime.min),
     )
 
 

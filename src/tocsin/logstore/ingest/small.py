@@ -25,6 +25,7 @@ from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import Touched
 from tocsin.logstore.recent.changes import Brought
 from tocsin.logstore.recent.heartbeats import SLOT, NewestBeats, Slot, slot_of
+from tocsin.logstore.recent.keys import Key, NewestKeys
 from tocsin.logstore.recent.run_locator import RunLocator
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.event import DeadLetter, MappedEvent, RawEvents
@@ -51,7 +52,9 @@ class Small:
     kept: list[Row] = field(default_factory=list)  # of ``beats``, those to store
 
 
-def read_small(con: duckdb.DuckDBPyConnection, append_batch: AppendBatch, newest: NewestBeats) -> Small | None:
+def read_small(
+    con: duckdb.DuckDBPyConnection, append_batch: AppendBatch, newest: NewestBeats, keys: NewestKeys
+) -> Small | None:
     """Read and dedupe ``append_batch`` inside the open transaction; None where it has to go the other way."""
     if append_batch.size > MOST or append_batch.bulk:
         return None
@@ -61,7 +64,7 @@ def read_small(con: duckdb.DuckDBPyConnection, append_batch: AppendBatch, newest
             _read_group(group, append_batch, small)
     except Undecided:
         return None
-    _drop_duplicates(con, small)
+    _drop_duplicates(con, small, keys)
     if small.beats:
         _thin(con, small, newest)
     return small
@@ -103,19 +106,20 @@ def _event(group: Group, i: int, payload: bytes) -> MappedEvent:
     return source.events[group.taken[i] if group.taken is not None else i]
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str, datetime]:
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What an event with a producer's time is recognised by."""
     return (row["Source"], row["EventId"], row["TimeGenerated"])
 
 
-def _drop_duplicates(con: duckdb.DuckDBPyConnection, small: Small) -> None:
-    new: dict[tuple[str, str, datetime], Row] = {}
+def _drop_duplicates(con: duckdb.DuckDBPyConnection, small: Small, keys: NewestKeys) -> None:
+    new: dict[Key, Row] = {}
     for row in small.rows:
-        if new.setdefault(_key(row), row) is not row:
+        if new.setdefault(key_of(row), row) is not row:
             small.duplicates[row["b"]] += 1
-    if new:
-        times = sorted(row["TimeGenerated"] for row in new.values())
+    if asked := keys.unknown(new):
+        times = sorted(key[2] for key in asked)
         spans = [(times[0], times[-1])] if times[-1] - times[0] <= GAP else ranges([(t, t) for t in times])
-        ids = list({key[1] for key in new})
+        ids = list({key[1] for key in asked})
         for lo, hi in spans:
             for key in con.execute(sql("stored_keys"), {"lo": lo, "hi": hi, "ids": ids}).fetchall():
                 if (row_found := new.pop(key, None)) is not None:
