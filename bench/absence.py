@@ -28,7 +28,7 @@ from pathlib import Path
 import httpx
 from kafka import KafkaProducer
 
-from bench.common import machine, peak_rss, percentile, say, table
+from bench.common import Figure, machine, peak_rss, percentile, report, say, table
 from bench.stand import Stand, stand
 
 RULES = """
@@ -171,6 +171,13 @@ def measure(chosen: argparse.Namespace, made: Stand) -> None:
     every = [ms for v in took.values() for ms in v]
     rows.append(("all", len(every), *(f"{percentile(every, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))))
     print(table(("due → mail, ms", "mails", "p50", "p90", "p99", "worst"), *rows))
+    workload = f"{chosen.runs:,} runs under way, {chosen.beats:.0f} heartbeats/s"
+    report(
+        *(
+            Figure(what=f"p{share * 100:.0f}", unit="ms", ours=[percentile(every, share)], workload=workload)
+            for share in (0.5, 0.99)
+        )
+    )
     seen = tocsin.metrics()
     for kind in ("commit", "timer"):
         count = seen.get(f'tocsin_rule_evaluation_duration_seconds_count{{kind="{kind}"}}', 0.0)

@@ -1,9 +1,6 @@
-"""Backtests over a year of 10 M events, stored as they came and taken as if live. Target: 10 s for the failure-rate
-rule,
-60 s for each of the others, 400 MiB of memory.
+"""Backtests over a year of 10 M events, stored as they came and taken as if live.
 
-The ceiling is one plain aggregation of the same rows: what DuckDB needs to read them once, by the tick in which they
-come.
+The ceiling is one plain aggregation of the same rows: what DuckDB needs to read them once, by the tick in which they come.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.common import cpu_seconds, machine, say, spread, table
+from bench.common import Figure, cpu_seconds, machine, report, say, spread
+from bench.peers import alertmanager_config
 from tests.acceptance.harness import Tocsin, settings
 from tests.servers.alertmanager import AlertmanagerServer
 from tests.servers.eventually import eventually
@@ -99,18 +99,6 @@ def seen(sink: Sink, began: float, wanted: int) -> Burst:
     )
 
 
-def alertmanager_config(port: int) -> str:
-    """Each alert a group of its own, at once."""
-    receiver = {
-        "name": "mail",
-        "email_configs": [
-            {"to": "ops@example.org", "from": "am@example.org", "smarthost": f"127.0.0.1:{port}", "require_tls": False}
-        ],
-    }
-    route = {"receiver": "mail", "group_by": ["..."], "group_wait": "0s", "group_interval": "5m"}
-    return json.dumps({"route": route, "receivers": [receiver]})
-
-
 def main(arguments: list[str]) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.burst", description=(__doc__ or "").partition("\n")[0])
@@ -172,27 +160,27 @@ def measure(chosen: argparse.Namespace, root: Path, stack: ExitStack) -> None:
             ours.append(one)
             spent.append(used)
             theirs += [other] if other is not None else []
-    print(
-        f"{chosen.failures:,} failures in one batch; the SMTP server takes {chosen.delay * 1000:.0f} ms a mail and at most "
-        f"{chosen.most:,} connections; {chosen.rounds} rounds; {machine()}.\n"
+    kind = (
+        f"{chosen.delay * 1000:.0f} ms a mail, at most {chosen.most} connections"
+        if chosen.delay
+        else "free SMTP server"
     )
-    rows = [
-        ["mails/s", spread((b.rate for b in ours), 0), _of(theirs, "rate", 0)],
-        ["first mail, s", spread(b.first for b in ours), _of(theirs, "first", 2)],
-        ["last of the critical, s", spread(b.critical_last for b in ours), "-"],
-        ["last mail, s", spread(b.last for b in ours), _of(theirs, "last", 2)],
-        ["connections opened", spread((b.opened for b in ours), 0), _of(theirs, "opened", 0)],
-        ["connections refused", spread((b.refused for b in ours), 0), _of(theirs, "refused", 0)],
-        ["CPU of tocsin, s", spread(spent), "-"],
+    workload = f"{chosen.failures:,} failures in one batch; {kind}"
+
+    def figure(what: str, unit: str, field: str, *, more: bool = False) -> Figure:
+        mine, others = ([getattr(burst, field) for burst in bursts] for bursts in (ours, theirs))
+        return Figure(what=what, unit=unit, ours=mine, workload=workload, peer="Alertmanager", theirs=others, more=more)
+
+    figures = [
+        figure("mails", "a second", "rate", more=True),
+        figure("first mail", "s", "first"),
+        Figure(what="last critical mail", unit="s", ours=[burst.critical_last for burst in ours], workload=workload),
     ]
-    if theirs:
-        ratio = statistics.median(a.rate / b.rate for a, b in zip(ours, theirs, strict=True))
-        rows.append(["mails/s, ratio", f"{ratio:.2f}", "1"])
-    print(table(("what", "tocsin", "Alertmanager"), *rows))
-
-
-def _of(bursts: list[Burst], field: str, digits: int) -> str:
-    return spread((getattr(b, field) for b in bursts), digits) if bursts else "-"
+    if any(burst.refused for burst in [*ours, *theirs]):
+        figures.append(figure("connections refused", "", "refused"))
+    report(*figures)
+    opened = [spread((burst.opened for burst in bursts), 0) for bursts in (ours, theirs) if bursts]
+    print(f"\nConnections opened: {', by Alertmanager '.join(opened)}. CPU of tocsin, s: {spread(spent)}. {machine()}.")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.common import machine, percentile, say, table
+from bench.common import Figure, machine, percentile, report, say, table
 from tests.acceptance.harness import Gone, Tocsin, settings
 from tests.servers.eventually import eventually
 from tests.servers.smtp import Received, SmtpServer
@@ -202,6 +202,11 @@ def main() -> None:
     found = run(flood)
     print(machine() + "\n")
     print(table(("what", "measured"), *rows(flood, *found)))
+    last = found[2]
+    workload = (
+        f"{flood.alerts:,} alerts in {flood.seconds:.0f} s for {flood.people} people, each in exactly one message"
+    )
+    report(Figure(what="last message", unit="s", ours=[last], workload=workload))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What a log store's size costs: the same commits, ticks and backtests on two stores, one with ten times the history.
 
-    python -m bench.growth [--rows 5000000 50000000] [--years 1 10] [--stores DIR] [--rounds 7] [--only
-commits|ticks|backtests]
+    python -m bench.growth [--rows 5000000 50000000] [--years 1 10] [--stores DIR] [--rounds 7] [--only commits|ticks|backtests]
 
 Both stores hold the same rate of events (`bench.history`); work goes to them in turn, so that a busy machine hits
 both. Given are
@@ -34,7 +33,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bench import backtest, history
-from bench.common import machine, say, spread, table
+from bench.common import Figure, machine, report, say, spread, table
 from bench.history import AT_ONCE, GROUP, History
 from bench.payloads import events
 from bench.replay import Round, play
@@ -47,7 +46,13 @@ from tocsin.rules.compile.load import load_rules
 from tocsin.state.sqlite import SqliteState
 
 SIZES = (1, 50, 1000, 20_000)
-MIXES = ("fresh", "again", "stragglers", "ancient")
+WORDS = {
+    "fresh": "all new",
+    "again": "a tenth sent before",
+    "stragglers": "one in fifty of a run of last week",
+    "ancient": "one in fifty of a run of long ago",
+}
+"""Mixes of events, and what they are."""
 TICKS = ((10_000, 20), (1_000, 1_000))
 """Window rules, and their shapes."""
 WAITS = """
@@ -134,19 +139,26 @@ def row_of(name: str, costs: list[list[Cost]]) -> tuple[str, ...]:
     return tuple(line)
 
 
-def commits(sides: Sequence[Side], rounds: int) -> Iterator[tuple[str, ...]]:
-    """Lines of commits of each size and mix."""
+def commits(sides: Sequence[Side], chosen: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """Lines of commits of each size and mix; their CPU goes to the closing table."""
     made = {id(side): events(10**9, datetime.now(UTC), timedelta(milliseconds=10**9)) for side in sides}
-    for size in SIZES:
-        for mix in MIXES:
+    for size in chosen.sizes:
+        for mix in chosen.mixes:
 
             def work(side: Side, size: int = size, mix: str = mix) -> Cost:
                 return append(side, mixed(list(islice(made[id(side)], size)), mix, side))
 
+            rounds = chosen.rounds
             many = rounds if size > 1000 else 3 * rounds if size > 50 else 10 * rounds
-            line = row_of(f"commit of {size:,}, {mix}", in_turn(sides, work, many, skip=2))
-            say(" | ".join(line))
-            yield line
+            costs = in_turn(sides, work, many, skip=2)
+            small, large = ([1000 * cost.cpu for cost in side] for side in costs)
+            report(
+                Figure(
+                    what=f"a commit of {size:,} events, {WORDS[mix]}", unit="ms of CPU", ours=large, theirs=small,
+                    workload=f"{chosen.rows[1]:,} rows against {chosen.rows[0]:,}", peer="itself with the smaller store",
+                )
+            )  # fmt: skip
+            yield row_of(f"commit of {size:,}, {mix}", costs)
         for side in sides:
             side.store.checkpoint()
 
@@ -206,6 +218,8 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=("commits", "ticks", "backtests"))
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="events a commit")
+    parser.add_argument("--mixes", nargs="+", choices=list(WORDS), default=list(WORDS))
     chosen = parser.parse_args(arguments)
     lines: list[tuple[str, ...]] = []
     with ExitStack() as stack:
@@ -222,7 +236,7 @@ def main(arguments: list[str]) -> None:
             if chosen.only in (None, "ticks"):
                 lines += ticks(sides, chosen.rounds)
             if chosen.only in (None, "commits"):
-                lines += commits(sides, chosen.rounds)
+                lines += commits(sides, chosen)
     small, large = (f"{rows // 10**6} M" for rows in chosen.rows)
     print(f"{machine()}\n")
     head = ["what"]

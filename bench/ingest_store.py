@@ -23,6 +23,7 @@ from pathlib import Path
 
 import duckdb
 
+from bench.common import Figure, report
 from tocsin.clock import SystemClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.columns import RUN_STATUS_CHANGED
@@ -158,6 +159,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{args.before} rows before, events of {len(sample)} bytes, {args.rounds} rounds")
         for size in (args.events, 1000, 50, 1):
             cpu, wall = measure(store, events, size, args.rounds if size > 1000 else 3 * args.rounds)
+            report(
+                Figure(
+                    what=f"a commit of {size:,}", unit="ms of CPU", ours=[1000 * each for each in cpu],
+                    workload=f"{args.before:,} rows stored before, events of {len(sample)} bytes",
+                )
+            )  # fmt: skip
             middle, best = statistics.median(cpu), min(cpu)
             print(
                 f"{size:6d} events a commit: {size / middle:9.0f} rows/s of one core (best {size / best:.0f}); "

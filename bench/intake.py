@@ -5,8 +5,7 @@
 Ours: the Kafka connector, the writer and the log store as `tocsin up` has them, in this one process. Each round reads a
 topic of its own, so that no event is a duplicate; dedupe, `Runs`, Raw and the path of dead letters are on, and the
 store is
-filled beforehand with rows of random ids, by way of the store itself. Both clocks run from the return of the first
-poll,
+filled beforehand with rows of random ids, by way of the store itself. Both clocks run from the return of the first poll,
 whose records do not count, until the last record is read (ceiling) or durable (ours).
 """
 
@@ -29,7 +28,7 @@ from zlib import crc32
 
 from kafka import KafkaConsumer
 
-from bench.common import machine, paired, peak_rss, say, spread, table
+from bench.common import Figure, machine, paired, peak_rss, report, say
 from bench.payloads import events
 from tests.servers.kafka import FULL_SPEED, KafkaServer
 from tocsin.app.engine.writer import Writer
@@ -194,19 +193,15 @@ def main(arguments: list[str]) -> None:
             kafka.stop()
             store.close()
     mean = size / (chosen.rounds * chosen.events)
-    print(
-        f"{chosen.rounds} interleaved rounds, each {chosen.events:,} canonical events of {mean:.0f} bytes from "
-        f"{chosen.partitions} partitions (by run) of Apache Kafka on the same machine; {before:,} rows stored before; "
-        f"{machine()}.\n"
-    )
-    print(
-        table(
-            ("what", "median (smallest-largest)"),
-            ("Kafka to durable rows, events/s", spread((p.ours for p in pairs), 0)),
-            ("bare poll loop, events/s", spread((p.ceiling for p in pairs), 0)),
-            ("ratio of each pair", spread(p.ratio for p in pairs)),
-            ("peak memory of the process, MiB (bare loop and producers included)", f"{peak_rss(os.getpid()):,.0f}"),
+    report(
+        Figure(
+            what="events", unit="a second", ours=[p.ours for p in pairs], more=True,
+            workload=f"{chosen.events:,} events of {mean:.0f} bytes from {chosen.partitions} partitions; {before:,} rows stored before",
+            peer="bare poll loop of kafka-python, stores nothing", theirs=[p.ceiling for p in pairs],
         )
+    )  # fmt: skip
+    print(
+        f"\nPeak memory of the process, bare loop and producers included: {peak_rss(os.getpid()):,.0f} MiB. {machine()}."
     )
 
 

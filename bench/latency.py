@@ -1,13 +1,12 @@
-"""From an event sent to its mail accepted by the SMTP server, seen from outside.
+"""From an event sent to its mail accepted by the SMTP server, beside Prometheus with Alertmanager at their fastest.
 
-    python -m bench.latency [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000] [--store FILE] [--queries]
+    python -m bench.latency [--rounds 5] [--seconds 60] [--rate 1000] [--by-http 0.25] [--rules 1000] [--store FILE] [--queries]
 
 `tocsin up` runs with `smtp.cap: none` and 1,000 event rules of 20 shapes. A process of its own sends: single events
-by HTTP on
-48 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two or three
-rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the
-server's: an
-event that waits for a free connection, or for its batch's acknowledgement, waits on our account.
+by HTTP on 48 connections at their due times, the rest as a batch to Kafka every 100 ms. 2 % of the events match one, two
+or three rules. The SMTP server is a third process. The time of sending stands in the RunId, that of acceptance is the
+server's: an event that waits for a free connection, or for its batch's acknowledgement, waits on our account.
+The peer has one rule and no load; its rounds lie between tocsin's (bench/peers.py).
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from pathlib import Path
 
 from kafka import KafkaProducer
 
-from bench.common import cpu_seconds, machine, peak_rss, percentile, say, spread, table
+from bench.common import Figure, cpu_seconds, machine, peak_rss, percentile, report, say, spread, table
+from bench.peers import NAME, Peer, prometheus_with_alertmanager
 from bench.stand import Stand, stand
 from tests.acceptance.harness import Tocsin
-from tests.servers.eventually import eventually
 from tests.servers.kafka import KafkaServer
 
 SHAPES = (
@@ -42,6 +41,8 @@ SHAPES = (
 CONNECTIONS = 48  # 64 of one address may wait for a request; a scraper needs one, too
 BATCH_SECONDS = 0.1
 MATCHING = 50  # one event of so many
+MORE = {"log": {"format": "text", "level": "warning"}, "retention": {"events": "10000d"}}
+"""Sections of tocsin.yaml."""
 
 
 def needles(rules: int) -> list[str]:
@@ -69,15 +70,15 @@ def rules_text(rules: int) -> str:
 
 
 class Events:
-    """Makes events for a moment of sending; every fiftieth matches."""
+    """Makes events for a moment of sending; one in ``each`` matches, and is a run of an owner of its own."""
 
-    def __init__(self, rules: int, name: str) -> None:
-        self._needles = sorted(set(needles(rules)))
+    def __init__(self, rules: int, name: str, each: int) -> None:
+        self._needles, self._each = sorted(set(needles(rules))), each
         self._name, self._made, self.matching = name, 0, 0
 
     def make(self, sent: float) -> bytes:
         self._made += 1
-        hit = self._made % MATCHING == 0
+        hit = self._made % self._each == 0
         status, experiment = "Running", f"experiment-{self._made % 40}"
         if hit:
             self.matching += 1
@@ -89,7 +90,8 @@ class Events:
             "data": {
                 "RunId": run, "Status": status, "ExperimentName": experiment, "Attempt": 1, "Progress": 0.5,
                 "Message": "CUDA out of memory" if hit else "", "Target": "aks-eu", "WorkspaceName": "research",
-                "RunType": "training", "DisplayName": "eager_sail", "OwnerEmail": "agnes@example.org",
+                "RunType": "training", "DisplayName": "eager_sail",
+                "OwnerEmail": f"{run}@example.org",
                 "TriggeringUserName": "agnes", "Tags": {"env": "prod", "team": "ranking"},
                 "Properties": {"image": "train:3.2", "note": "x" * 150}, "Url": "https://runs.example.org/x",
             },
@@ -140,12 +142,13 @@ def produce_all(bootstrap: str, topic: str, due: Iterator[float], size: int, eve
         producer.flush()
 
 
-def send(port: int, bootstrap: str, topic: str, seconds: float, rate: float, by_http: float, rules: int) -> None:
+def send(port: int, bootstrap: str, topic: str, chosen: argparse.Namespace) -> None:
     """Send everything and print what was sent as JSON."""
     begin = time.time() + 0.5
-    single = rate * by_http
-    size = round(rate * (1 - by_http) * BATCH_SECONDS)
-    posted, produced = Events(rules, "http"), Events(rules, "kafka")
+    seconds = chosen.seconds
+    single = chosen.rate * chosen.by_http
+    size = round(chosen.rate * (1 - chosen.by_http) * BATCH_SECONDS)
+    posted, produced = (Events(chosen.rules, way, chosen.matching) for way in ("http", "kafka"))
     batches = (begin + n * BATCH_SECONDS for n in range(round(seconds / BATCH_SECONDS)))
     thread = threading.Thread(target=produce_all, args=(bootstrap, topic, batches, size, produced))
     thread.start()
@@ -156,27 +159,6 @@ def send(port: int, bootstrap: str, topic: str, seconds: float, rate: float, by_
 
 
 # --- the benchmark ---------------------------------------------------------------------------------
-
-
-class Wal:
-    """Counts checkpoints by looking at the write-ahead log's size: it falls."""
-
-    def __init__(self, file: Path) -> None:
-        self.checkpoints, self._file, self._stop = 0, file, threading.Event()
-        self._thread = threading.Thread(target=self._evaluate, daemon=True)
-        self._thread.start()
-
-    def _evaluate(self) -> None:
-        before = 0
-        while not self._stop.wait(0.1):
-            size = self._file.stat().st_size if self._file.exists() else 0
-            self.checkpoints += size < before
-            before = size
-
-    def stop(self) -> int:
-        self._stop.set()
-        self._thread.join()
-        return self.checkpoints
 
 
 class Asker:
@@ -204,76 +186,81 @@ class Asker:
 def main(arguments: list[str]) -> None:
     """Run it and print a Markdown table."""
     parser = argparse.ArgumentParser(prog="bench.latency", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--by-http", type=float, default=0.25)
     parser.add_argument("--rules", type=int, default=1000)
     parser.add_argument("--store", type=Path, help="a log store's file to begin with, see bench.history")
     parser.add_argument("--queries", action="store_true", help="and a KQL query each second")
-    parser.add_argument("--checkpoint", default="16MiB", help="store.checkpoint_threshold, so that one is inside")
+    parser.add_argument("--matching", type=int, default=MATCHING, help="one event of so many matches")
     parser.add_argument("--send", nargs=3, metavar=("PORT", "BOOTSTRAP", "TOPIC"), help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.send:
         port, bootstrap, topic = chosen.send
-        send(int(port), bootstrap, topic, chosen.seconds, chosen.rate, chosen.by_http, chosen.rules)
+        send(int(port), bootstrap, topic, chosen)
         return
     with stand(chosen.store) as made:
-        measure(chosen, made)
+        directory = made.tocsin.home.parent
+        with prometheus_with_alertmanager(directory, made.smtp, chosen.rounds) as peer:
+            measure(chosen, made, peer)
 
 
-def measure(chosen: argparse.Namespace, made: Stand) -> None:
+def measure(chosen: argparse.Namespace, made: Stand, peer: Peer | None) -> None:
+    """All rounds, and what came of them. Raises RuntimeError for mails too many."""
     tocsin = made.tocsin
-    more = {
-        "store": {"checkpoint_threshold": chosen.checkpoint},
-        "log": {"format": "text", "level": "warning"},
-        "retention": {"events": "10000d"},
-    }
     began = time.perf_counter()
-    made.start(rules_text(chosen.rules), more)
+    made.start(rules_text(chosen.rules), MORE)
     starting = time.perf_counter() - began
-    stored = tocsin.count("RunStatusChanged")
-    say(f"started with {chosen.rules} rules in {starting:.1f} s")
+    before = tocsin.count("RunStatusChanged")
     same = [f"--{key}={getattr(chosen, key.replace('-', '_'))}" for key in ("seconds", "rate", "by-http", "rules")]
     warm_up(made, same)
+    stored = tocsin.count("RunStatusChanged")
     asker = Asker(tocsin) if chosen.queries else None
-    wal = Wal(tocsin.home / "data" / "events.duckdb.wal")
-    used = cpu_seconds(tocsin.pid)
-    sent, took = one_round(made, same)
-    used = cpu_seconds(tocsin.pid) - used
-    checkpoints = wal.stop()
+    mails: dict[str, list[float]] = {}
+    ours: list[list[float]] = []
+    theirs: list[list[float]] = []
+    used, events = 0.0, 0
+    for number in range(chosen.rounds):
+        if peer is not None and number % 2:
+            theirs.append(peer.round(number, chosen.seconds))
+        cpu = cpu_seconds(tocsin.pid)
+        sent, took = one_round(made, same)
+        used, events = used + cpu_seconds(tocsin.pid) - cpu, events + sent["events"]
+        made.wait_stored(stored + events)
+        tocsin.idle(120)
+        if extra := len(made.smtp.messages()) - sent["http"] - sent["kafka"]:
+            raise RuntimeError(f"{extra} mails too many")
+        for way, ms in took.items():
+            mails.setdefault(way, []).extend(ms)
+        ours.append([ms for way in took.values() for ms in way])
+        if peer is not None and not number % 2:
+            theirs.append(peer.round(number, chosen.seconds))
+        said = f"; peer p50 {percentile(theirs[-1], 0.5):,.0f}" if theirs else ""
+        say(f"round {number + 1}: p50 {percentile(ours[-1], 0.5):,.0f} ms, p99 {percentile(ours[-1], 0.99):,.0f}{said}")
     asked = asker.stop() if asker is not None else []
-    eventually(lambda: tocsin.count("RunStatusChanged") >= stored + sent["events"], within=60)
-    tocsin.idle(120)
-    extra = len(made.smtp.messages()) - sent["http"] - sent["kafka"]
-    if extra:
-        raise RuntimeError(f"{extra} mails too many")
-    mails = sum(len(ms) for ms in took.values())
+    rules = f"{chosen.rules:,} event rules of 20 shapes" if chosen.rules > 1 else "one event rule"
+    workload = f"{chosen.rate:,.0f} events/s, {rules}; {chosen.seconds:.0f} s a round"
+    report(
+        *(
+            Figure(
+                what=f"p{share * 100:.0f}", unit="ms", ours=[percentile(ms, share) for ms in ours], workload=workload,
+                peer=f"{NAME}, one rule, no load", theirs=[percentile(ms, share) for ms in theirs],
+            )
+            for share in (0.5, 0.99)
+        )
+    )  # fmt: skip
+    mails["all"] = [ms for took in ours for ms in took]
     print(
-        f"{chosen.rate:,.0f} events/s for {chosen.seconds:.0f} s, {chosen.by_http:.0%} of them singles by HTTP, the others in "
-        f"batches each {BATCH_SECONDS * 1000:.0f} ms by Kafka; {chosen.rules:,} event rules of 20 shapes; {mails:,} mails of "
-        f"events that matched 1-3 rules; {checkpoints} checkpoints inside; everything on one machine: {machine()}.\n"
+        f"\n{chosen.by_http:.0%} of the events are singles by HTTP, the others by Kafka each {BATCH_SECONDS * 1000:.0f} ms.\n"
     )
-    rows = [(way, len(ms), *(f"{percentile(ms, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))) for way, ms in took.items()]
-    both = [ms for way in took.values() for ms in way]
-    rows.append(("all", len(both), *(f"{percentile(both, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))))
+    rows = [(way, len(ms), *(f"{percentile(ms, p):,.0f}" for p in (0.5, 0.9, 0.99, 1.0))) for way, ms in mails.items()]
     print(table(("event → mail, ms", "mails", "p50", "p90", "p99", "worst"), *rows))
-    seen = tocsin.metrics()
-    for name, words in (
-        ("tocsin_store_commit_seconds", "commit"),
-        ('tocsin_rule_evaluation_duration_seconds{kind="event"}', "evaluation"),
-    ):
-        head, _, labels = name.partition("{")
-        tail = "{" + labels if labels else ""
-        count = seen.get(f"{head}_count{tail}", 0.0)
-        if count:
-            mean = seen[f"{head}_sum{tail}"] / count * 1000
-            print(f"\n{count:,.0f} times {words}, {mean:.0f} ms in the mean.")
     if asked:
         print(f"\n{len(asked)} KQL queries of the last hour meanwhile, ms: {spread((s * 1000 for s in asked), 0)}.")
-    print(f"\n{used / sent['events'] * 1000:.2f} s of tocsin's CPU for 1,000 events.")
     print(
-        f"\n{stored:,} rows stored before. Starting with these rules took {starting:.1f} s; "
-        f"peak memory of tocsin {peak_rss(tocsin.pid):,.0f} MiB."
+        f"\n{used / events * 1000:.2f} s of tocsin's CPU for 1,000 events. {before:,} rows stored before. Starting with these rules "
+        f"took {starting:.1f} s. Peak memory {peak_rss(tocsin.pid):,.0f} MiB. {machine()}."
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from bench.common import machine, percentile, say, spread, table
+from bench.common import Figure, machine, percentile, report, say, spread, table
 from tests.acceptance.harness import Tocsin
 from tests.servers.eventually import eventually
 from tocsin.clock import SystemClock
@@ -167,6 +167,14 @@ def main() -> None:
         for page, seconds in page_times(given.runs, given.open, given.rounds).items():
             ms = [1000 * each for each in seconds]
             rows.append((f"page {page}", spread(ms, 1), f"{percentile(ms, 0.95):.1f}", "200"))
+    report(
+        Figure(
+            what="a pass with new alerts",
+            unit="ms",
+            ours=taken,
+            workload=f"{given.new} new of {given.active:,} active alerts",
+        )
+    )
     print(machine() + "\n")
     print(table(("what", "median (least-most), ms", "p95, ms", "at most, ms"), *rows))
 

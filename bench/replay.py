@@ -18,7 +18,7 @@ from time import perf_counter, process_time
 
 import duckdb
 
-from bench.common import machine, peak_rss, say, table
+from bench.common import Figure, machine, peak_rss, report, say, table
 from tocsin.clock import SystemClock
 from tocsin.logstore.duck import DuckLogStore
 
@@ -96,6 +96,16 @@ def replay(
                 say(f"{name}, {one.row[1]}: {one.seconds:.1f} s, {one.kinds}, peak RSS {one.rss:.0f} MiB {one.errors}")
     header = ("rule", "history", "events", "notified", "seconds", "CPU s", "× ceiling", "peak RSS, MiB")
     print(table(header, *(one.row for one in rounds)))
+    report(
+        *(
+            Figure(
+                what=one.rule, unit="s", ours=[one.seconds],
+                workload=f"{one.events:,} events; {one.rss:.0f} MiB",
+            )
+            for one in rounds
+            if not one.as_if_live
+        )
+    )  # fmt: skip
     print(f"\n{machine()}")
 
 

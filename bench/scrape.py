@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.common import cpu_seconds, machine, percentile, say, spread, table
+from bench.common import Figure, cpu_seconds, machine, percentile, report, say, spread, table
 from tests.acceptance.harness import Tocsin, settings
 from tests.servers.eventually import eventually
 
@@ -132,6 +132,12 @@ def measure(tocsin: Tocsin, chosen: argparse.Namespace) -> None:
             took.append((time.perf_counter() - began) * 1000)
             size, lines = len(body), sum(not line.startswith(b"#") for line in body.splitlines())
         each = (cpu_seconds(tocsin.pid) - cpu) / chosen.scrapes * 1000
+        report(
+            Figure(
+                what=way, unit="ms", ours=took,
+                workload=f"{chosen.active:,} active alerts of {chosen.rules:,} rules; {size / 2**20:.2f} MiB, {lines:,} samples",
+            )
+        )  # fmt: skip
         times = (spread(took, 0), f"{percentile(took, 0.95):,.0f}", f"{each:,.0f}")
         rows.append((way, *times, f"{size / 2**20:.2f}", f"{lines:,}"))
     print(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.harness import Tocsin, kafka_consumer, settings
+from tests.servers.eventually import eventually
 from tests.servers.kafka import FULL_SPEED, KafkaServer
 from tests.servers.smtp import SmtpServer
 
@@ -36,6 +37,10 @@ class Stand:
         self.tocsin.write("consumers/events-kafka.yaml", kafka_consumer(self.topic, "bench"))
         self.tocsin.start(*(["--adopt"] if self.adopt else []), within=300)
 
+    def wait_stored(self, rows: int) -> None:
+        """Wait until so many rows of RunStatusChanged are stored. Raises AssertionError where they are not after a minute."""
+        eventually(lambda: self.tocsin.count("RunStatusChanged") >= rows, within=60)
+
 
 @contextmanager
 def stand(store: Path | None = None) -> Iterator[Stand]:
@@ -52,13 +57,14 @@ def stand(store: Path | None = None) -> Iterator[Stand]:
         home = directory / "home"
         (home / "data").mkdir(parents=True)
         if store is not None:
-            _link(store, home / "data" / "events.duckdb")
+            link(store, home / "data" / "events.duckdb")
         tocsin = Tocsin(program=Path(sys.executable).with_name("tocsin"), home=home)
         stack.callback(tocsin.kill)
         yield Stand(tocsin, kafka, smtp, kafka.new_topic(partitions=4), store is not None)
 
 
-def _link(file: Path, target: Path) -> None:
+def link(file: Path, target: Path) -> None:
+    """Have ``file`` at ``target``, as the same file where the disk is the same."""
     try:
         os.link(file, target)
     except OSError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from bench import history
-from bench.common import machine, say, spread, table
+from bench.common import Figure, machine, report, say, spread, table
 from tocsin.clock import ManualClock
 from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
@@ -197,6 +197,12 @@ def main(arguments: list[str]) -> int:
         )
         figures = (f"{loading:.1f}", f"{first:.2f}", spread(others), spread(cpu), firing)
         lines.append((f"{rules:,}", f"{shapes or rules:,}", *figures))
+        report(
+            Figure(
+                what=f"{rules:,} rules of {shapes or rules:,} shapes", unit="s", ours=others,
+                workload=f"{options.rows:,} rows over {options.years} year{'s'[: options.years > 1]}",
+            )
+        )  # fmt: skip
     print(f"{options.rows:,} rows over {options.years} years; {machine()}\n")
     print(table(("rules", "shapes", "load, s", "first tick, s", "tick, s", "CPU of a tick, s", "firing"), *lines))
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.notify.make import oncall, renderer
+from tests.unit.notify.no_facts import NoFacts
 from tocsin.clock import Clock, SystemClock
 from tocsin.metrics.registry import Metrics
 from tocsin.notify.channels.base import Setting
@@ -19,7 +20,6 @@ from tocsin.notify.channels.smtp import SmtpChannel, SmtpOptions
 from tocsin.notify.delivery.circuit import Backoff, Retry
 from tocsin.notify.delivery.read import with_outbox
 from tocsin.notify.notifier import Notifier, NotifyOptions
-from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.state.interface import State
 from tocsin.state.sqlite import SqliteState

@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from tests.unit.notify.make import INFO, NOW, renderer
+from tests.unit.notify.no_facts import NoFacts
 from tocsin.clock import ManualClock
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, DeliveryState
@@ -17,7 +18,7 @@ from tocsin.notify.channels.registry import Channels
 from tocsin.notify.delivery.circuit import Backoff, Retry
 from tocsin.notify.delivery.read import with_outbox
 from tocsin.notify.notifier import Notifier, NotifyOptions
-from tocsin.notify.render.facts import FactsReader, NoFacts
+from tocsin.notify.render.facts import FactsReader
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.values import CapRule
 from tocsin.state.interface import Outcome as Evaluated

@@ -10,11 +10,11 @@ from sqlalchemy import event
 
 from tests.unit.notify.conftest import OK, Make, Wire
 from tests.unit.notify.make import intent
+from tests.unit.notify.no_facts import NoFacts
 from tocsin.model.delivery import Delivery
 from tocsin.model.intent import Intent
 from tocsin.notify.channels.base import Reply
 from tocsin.notify.render import views
-from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.render.templates import Rendered, Templates
 from tocsin.notify.stages.portions import BATCH, FIRST
 from tocsin.notify.values import Facts

@@ -9,13 +9,13 @@ import pytest
 
 from tests.unit.notify.conftest import LATER, Line, Make, Wire, text_of
 from tests.unit.notify.make import EVENT, NOW, intent, oncall
+from tests.unit.notify.no_facts import NoFacts
 from tocsin.errors import StoreError
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Connection, Reply
 from tocsin.notify.channels.local import LocalChannel
-from tocsin.notify.render.facts import NoFacts
 from tocsin.notify.routing.pipeline import group
 from tocsin.notify.stages.people import RunChange
 from tocsin.notify.stages.portions import BATCH, FIRST

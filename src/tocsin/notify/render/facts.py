@@ -43,18 +43,6 @@ class FactsReader(Protocol):
         """
 
 
-class NoFacts:
-    """Knows nothing."""
-
-    def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
-        """Nothing."""
-        return {}
-
-    def changes(self, after: int | None) -> tuple[int, Sequence[RunChange]]:
-        """Nothing."""
-        return after or 0, ()
-
-
 _SUPERSEDE_NONE = frozenset({"Failed", "Canceled"})
 _CHANGES = """
 SELECT RunId, JobKey, Attempt, Status, TimeGenerated FROM RunStatusChanged

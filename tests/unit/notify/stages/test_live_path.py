@@ -135,7 +135,7 @@ def test_an_escalation_that_was_over_before_it_began_is_one_message_to_its_first
 
 def test_an_event_alert_that_was_superseded_before_anybody_was_notified_is_notified_all_the_same(house: Make) -> None:
     """As after an outage in which the run was tried again: an occurrence is notified once, whatever came after it."""
-    from tocsin.notify.render.facts import NoFacts
+    from tests.unit.notify.no_facts import NoFacts
     from tocsin.notify.stages.people import RunChange
 
     class Facts(NoFacts):
@@ -296,7 +296,7 @@ def test_an_acknowledgement_stops_repeats_and_the_second_sees_who_was_first(hous
 
 
 def test_a_newer_attempt_supersedes_the_alert_of_the_old_one(house: Make) -> None:
-    from tocsin.notify.render.facts import NoFacts
+    from tests.unit.notify.no_facts import NoFacts
     from tocsin.notify.stages.people import RunChange
 
     class Facts(NoFacts):
