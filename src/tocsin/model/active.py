@@ -127,7 +127,7 @@ class Deed:
     """Who set or ended a silence, a subscription or a mute, when, and by what means."""
 
     by: str  # '' where that is not known
-    via: str  # api, cli, link, page
+    via: str  # api, cli, link, page, pagerduty
     at: datetime  # UTC
 
 

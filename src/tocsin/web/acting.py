@@ -13,6 +13,7 @@ from starlette.responses import Response
 from tocsin.app.views.acting import NoSuchMessage
 from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.web import mailview
+from tocsin.web.access.roles import PAGERDUTY
 from tocsin.web.answers import answer
 from tocsin.web.asked import whole_number
 from tocsin.web.guard import caller
@@ -31,6 +32,9 @@ _VERBS = {
     "close": "Close an alert",
 }
 
+_TAKEN = frozenset({"incident.acknowledged", "incident.resolved"})
+"""Events of PagerDuty that say that somebody has taken an incident."""
+
 ACTING: tuple[Operation, ...] = (
     Operation(
         method="GET", path="/api/v1/alerts/active", id="activeAlerts", summary="Alerts that are active, newest first",
@@ -46,6 +50,10 @@ ACTING: tuple[Operation, ...] = (
     Operation(
         method="POST", path="/api/v1/alerts/acknowledge", id="acknowledgeAll", summary="Acknowledge several alerts",
         body="ActAll", answer="ActedAll", problems=_BAD,
+    ),
+    Operation(
+        method="POST", path=PAGERDUTY, id="pagerduty", body="PagerDutyEvent", answer="ActedAll", problems=_BAD,
+        summary="A webhook of PagerDuty (v3): the alerts of an incident that was acknowledged or resolved there are acknowledged",
     ),
     *(
         Operation(
@@ -110,6 +118,25 @@ class _ActAll(msgspec.Struct, forbid_unknown_fields=True):
     groups: bool = False
 
 
+class _Agent(msgspec.Struct):
+    summary: str = ""
+
+
+class _Incident(msgspec.Struct):
+    incident_key: str | None = None
+    title: str = ""
+
+
+class _PagerDutyEvent(msgspec.Struct):
+    event_type: str
+    data: _Incident
+    agent: _Agent | None = None
+
+
+class _PagerDuty(msgspec.Struct):
+    event: _PagerDutyEvent
+
+
 class _NewSilence(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     matchers: str
     end: datetime
@@ -167,6 +194,18 @@ class ActingApi:
         def act() -> Any:
             ids = acting.of_groups(asked.ids) if asked.groups else asked.ids
             return acting.act_all(kind, ids, asked.by, text=asked.comment, via="api")
+
+        return answer(await self._ask(act))
+
+    async def _pagerduty(self, request: Request) -> Response:
+        """Incidents of others, and events that say nothing of people, change nothing: PagerDuty sends a service's all."""
+        event = (await _body(request, _PagerDuty)).event
+        kind, acting = ActionKind.ACKNOWLEDGE, self._app.acting
+        by = event.agent.summary if event.agent is not None and event.agent.summary.strip() else "PagerDuty"
+
+        def act() -> Any:
+            ids = acting.of_incident(event.data.incident_key or "") if event.event_type in _TAKEN else []
+            return acting.act_all(kind, ids, by, text=f"PagerDuty: {event.event_type}", via="pagerduty")
 
         return answer(await self._ask(act))
 

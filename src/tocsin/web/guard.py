@@ -21,7 +21,7 @@ from tocsin.intake.bound import Bound
 from tocsin.intake.connectors.ping import SOURCE as PING_SOURCE
 from tocsin.model.active import AuditKind
 from tocsin.web.access.credentials import How, Shown, shown
-from tocsin.web.access.roles import PING, TAKING, needed
+from tocsin.web.access.roles import PAGERDUTY, PING, TAKING, needed
 from tocsin.web.access.sessions import Sessions
 from tocsin.web.access.signatures import LARGEST, Held, is_signed, replayed, signature_of
 from tocsin.web.access.used import Used
@@ -116,11 +116,11 @@ class Guard:
     # -- decisions -----------------------------------------------------------------------------------------------------
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
         """``_refusal``, and what gives the body: who signs it is known only once it has been read."""
-        headers, consumer = Headers(scope=scope), _consumer(scope["path"])
-        signature, now = signature_of(headers), self._app.clock.now()
+        headers, path = Headers(scope=scope), scope["path"]
+        consumer, signature, now = _consumer(path), signature_of(headers), self._app.clock.now()
         candidates = []
-        if signature is not None and consumer and not shown(scope, headers).word:
-            candidates = self._app.tokens.signing(signature, now, consumer)
+        if signature is not None and (consumer or path == PAGERDUTY) and not shown(scope, headers).word:
+            candidates = self._app.tokens.signing(signature, needed(scope["method"], path), now, consumer)
         if not candidates:
             return self._refusal(scope, None), receive
         body = await self._held.receive(receive)

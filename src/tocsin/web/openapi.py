@@ -223,6 +223,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "groups": {"type": "boolean", "description": "also what is active of the same groups"},
         },
     ),
+    "PagerDutyEvent": _object({"event": {"type": "object", "description": "as PagerDuty's webhooks v3 send it"}}),
     "ActedAll": _object(
         {
             "Done": {"type": "integer", "description": "how many were changed"},

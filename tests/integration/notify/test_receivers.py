@@ -1,5 +1,7 @@
 """Receivers end to end: a project directory, `tocsin up`, an event by HTTP, and who got what; and `notify test`."""
 
+import hashlib
+import hmac
 import json
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.conftest import _without
@@ -89,6 +92,70 @@ route: {{receiver: am}}
         assert first.json["title"] == "churn failed: CUDA out of memory"
         (alert,) = alertmanager.alerts() or []
         assert alert["labels"]["alertname"] == "run-failed" and alert["labels"]["experiment_name"] == "churn"
+
+
+TOKENS = """\
+tokens:
+  - {name: sender, token: a-token-of-the-sender, roles: [producer, responder]}
+  - {name: pager, token: secret-of-the-pager, roles: [responder], signature: pagerduty}
+"""
+WEBHOOK: dict[str, Any] = {
+    "event": {
+        "id": "01CNBR4LHQX4P7Z9QAGIZBLD7Q",
+        "event_type": "incident.acknowledged",
+        "resource_type": "incident",
+        "occurred_at": "2026-11-29T18:30:00.000Z",
+        "agent": {"id": "PABC123", "type": "user_reference", "summary": "Noor Haddad"},
+        "client": None,
+        "data": {"id": "Q1", "type": "incident", "number": 7, "status": "acknowledged", "title": "churn failed"},
+    }
+}
+"""As PagerDuty's webhooks v3 are documented, but for the key of the incident."""
+
+
+def test_who_acknowledges_in_pagerduty_acknowledges_here(tmp_path: Path) -> None:
+    """Only a body that PagerDuty signed does, of an incident that is ours."""
+    with RecordingServer(lambda _, __: Said(status=202)) as far:
+        home = project(
+            tmp_path / "home",
+            f"""\
+receivers:
+  - {{name: hook, pagerduty: {{routing_key_file: hook.secret, url: "{far.url}/each"}}}}
+  - {{name: whole, pagerduty: {{routing_key_file: hook.secret, url: "{far.url}/groups", group: true}}}}
+route: {{receiver: whole}}
+""",
+        )
+        (home / "tokens.yaml").write_text(TOKENS)
+        tocsin = Here(program=PROGRAM, home=home).start(within=60)
+        try:
+            bearer = {"Authorization": "Bearer a-token-of-the-sender"}
+            failed = event("3", RunId="r1", Status="Failed", ExperimentName="churn", Message="CUDA out of memory")
+            assert 202 == httpx.post(f"{tocsin.url}/intake/events", json=[failed], headers=bearer).status_code
+            eventually(lambda: len(far.asked) == 2, 30)
+
+            def said(key: str, secret: str = "secret-of-the-pager", kind: str = "acknowledged") -> httpx.Response:
+                data = {**WEBHOOK["event"]["data"], "incident_key": key}
+                sent = {"event": {**WEBHOOK["event"], "event_type": f"incident.{kind}", "data": data}}
+                body = json.dumps(sent).encode()
+                right = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+                signed = {"X-PagerDuty-Signature": f"v1={'0' * 64}, v1={right}"}
+                return httpx.post(f"{tocsin.url}/api/v1/pagerduty", content=body, headers=signed)
+
+            def taken() -> list[str | None]:
+                active = httpx.get(f"{tocsin.url}/api/v1/alerts/active", headers=bearer).json()
+                return [each["AcknowledgedBy"] for each in active["alerts"]]
+
+            keys = {asked.path: asked.json["dedup_key"] for asked in far.asked}
+            assert keys["/each"] != keys["/groups"]
+            assert 401 == said(keys["/each"], secret="another-long-secret").status_code
+            assert {"Done": 0, "NotDone": 0} == {k: said("another's").json()[k] for k in ("Done", "NotDone")}
+            assert 0 == said(keys["/each"], kind="triggered").json()["Done"]
+            assert [None] == taken()
+            assert 1 == said(keys["/each"]).json()["Done"]
+            assert ["Noor Haddad"] == taken()
+            assert 1 == said(keys["/groups"], kind="resolved").json()["NotDone"]  # it is taken already
+        finally:
+            tocsin.stop()
 
 
 def tried(home: Path, receiver: str) -> tuple[int, list[dict[str, Any]], str]:

@@ -103,6 +103,7 @@ def answered(client: httpx.Client, lived: Tocsin, method: str, path: str) -> htt
         word = json.loads((lived.home / "data" / "running.json").read_text())["token"]
         return client.post(path, json=bodies[path], headers={"Authorization": f"Bearer {word}"})
     bodies["/api/v1/alerts/acknowledge"] = {"ids": ["no-such"], "by": "anna"}
+    bodies["/api/v1/pagerduty"] = {"event": {"event_type": "pagey.ping", "data": {"message": "hello"}, "agent": None}}
     acts = {"by": "anna", "until": soon, "to": "bela", "comment": "looking"}
     bodies |= {
         "/api/v1/subscriptions": wish,

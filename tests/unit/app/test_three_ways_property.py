@@ -265,6 +265,7 @@ def agree(tmp_path: Path) -> Iterator[Ways]:
     yield agreed
 
 
+@pytest.mark.timeout(300)  # 15 s of CPU, more than others, where three share two cores
 @pytest.mark.parametrize("kinds", [WINDOWS, {**ROWS, **OPEN}, WAITING], ids=["windows", "rows", "waiting"])
 def test_each_kind_of_rule_notifies_something(kinds: Mapping[str, str], agree: Ways) -> None:
     """So that what they agree on is not silence; many rules at once."""

@@ -98,7 +98,8 @@ def test_the_first_token_is_added_to_an_empty_list(tmp_path: Path) -> None:
         ("tokens: [{name: a, token: short, roles: [viewer]}]", "is shorter than 16 characters"),
         (f"tokens: [{{name: a, token: {LONG}, roles: [api]}}]", "'api' is none of producer, viewer, responder, admin, metrics"),
         (f"tokens: [{{name: a, sha256: {'ab' * 32}, roles: [producer], signature: github}}]", "signature needs the token itself"),
-        (f"tokens: [{{name: a, token: {LONG}, roles: [admin], signature: slack}}]", "has the role producer alone"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [admin], signature: slack}}]", "the signature slack has the role producer alone"),
+        (f"tokens: [{{name: a, token: {LONG}, roles: [producer], signature: pagerduty}}]", "has the role responder alone"),
         (f"tokens: [{{name: a, token: {LONG}, roles: []}}]", "must not be empty"),
         (f"tokens: [{{name: a, token: {LONG}, roles: [viewer], expires: soon}}]", "'soon' is no time; write 2027-01-31"),
         ("tokens: [{name: a, roles: [viewer]}]", "give either token or sha256"),
@@ -158,6 +159,6 @@ def test_a_secret_may_come_from_the_environment(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigurationError, match="'GH_SECRET' is not set"):
         load_tokens(path)
     monkeypatch.setenv("GH_SECRET", LONG)
-    (token,) = load_tokens(path).signing(Signature.GITHUB, NOW, "events")
+    (token,) = load_tokens(path).signing(Signature.GITHUB, Role.PRODUCER, NOW, "events")
     assert token.token is not None and LONG == token.token.get_secret_value()
     assert load_tokens(path).find(LONG) is None

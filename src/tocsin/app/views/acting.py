@@ -25,6 +25,7 @@ from tocsin.model.statuses import Severity, Status
 from tocsin.model.text.causes import cut
 from tocsin.model.text.redact import redact
 from tocsin.notify.addresses import BadAddress, parse_address, same
+from tocsin.notify.channels.pagerduty import keys_of
 from tocsin.notify.routing.matchers import BadMatcher, Matcher, Op, matches, parse_matchers
 from tocsin.notify.routing.silence import PREVIEW, Silence
 from tocsin.state.interface import State
@@ -105,6 +106,10 @@ class Acting:
         active, chosen = self.state.alerts(limit=_MOST), set(ids)
         groups = {r.group for alert in active if alert.id in chosen for r in alert.routes} - {""}
         return list(dict.fromkeys([*ids, *(a.id for a in active if groups & {r.group for r in a.routes})]))
+
+    def of_incident(self, key: str) -> list[str]:
+        """The active alerts of PagerDuty's incident ``key``."""
+        return [alert.id for alert in self.state.alerts(limit=_MOST) if key in keys_of(alert)]
 
     def found(self, id: str) -> ActiveAlert:
         """The alert ``id``, of which the beginning is enough. Raises NoSuchAlert."""

@@ -49,6 +49,12 @@ class Signature(StrEnum):
 
     GITHUB = "github"  # X-Hub-Signature-256: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
     SLACK = "slack"  # X-Slack-Signature: https://docs.slack.dev/authentication/verifying-requests-from-slack
+    PAGERDUTY = "pagerduty"  # X-PagerDuty-Signature: https://developer.pagerduty.com/docs/verifying-webhook-signatures
+
+    @property
+    def role(self) -> Role:
+        """What may be signed so: events, or what people did in PagerDuty."""
+        return Role.RESPONDER if self is Signature.PAGERDUTY else Role.PRODUCER
 
 
 def instant(value: object) -> datetime | None:
@@ -103,7 +109,7 @@ class Token(YamlModel):
     )
     signature: Signature | None = Field(
         default=None,
-        description="How its sender signs bodies with it, github or slack; it opens nothing by itself then.",
+        description="How its sender signs bodies with it, github, slack or pagerduty; it opens nothing by itself then.",
         examples=["github"],
     )
 
@@ -120,8 +126,8 @@ class Token(YamlModel):
             raise ValueError("give either token or sha256")
         if self.signature is not None and self.token is None:
             raise ValueError("signature needs the token itself, not its sha256")
-        if self.signature is not None and self.roles != {Role.PRODUCER}:
-            raise ValueError("a token with a signature has the role producer alone")
+        if self.signature is not None and self.roles != {role := self.signature.role}:
+            raise ValueError(f"a token with the signature {self.signature} has the role {role} alone")
         return self
 
     def opens(self, role: Role, at: datetime, consumer: str = "") -> bool:
@@ -187,9 +193,9 @@ class Tokens:
         """The token of that name."""
         return next((token for _, token in self._digests if token.name == name), None)
 
-    def signing(self, signature: Signature, at: datetime, consumer: str) -> list[Token]:
-        """The tokens with which bodies for ``consumer`` may be signed so at ``at`` (UTC)."""
-        return [t for _, t in self._digests if t.signature is signature and t.opens(Role.PRODUCER, at, consumer)]
+    def signing(self, signature: Signature, role: Role, at: datetime, consumer: str) -> list[Token]:
+        """The tokens with which bodies for what ``role`` opens, and ``consumer``, may be signed so at ``at`` (UTC)."""
+        return [t for _, t in self._digests if t.signature is signature and t.opens(role, at, consumer)]
 
     def listed(self) -> list[Token]:
         """The tokens, in the order of the file."""

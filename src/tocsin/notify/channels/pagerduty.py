@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from tocsin.config.yaml.document import YamlModel
+from tocsin.model.active import ActiveAlert
+from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Message, Notification, Setting
@@ -22,6 +24,8 @@ from tocsin.notify.render import alerts, people
 
 LONGEST = 500 * 1024
 """Bytes of an event; PagerDuty takes 512 KB."""
+LONGEST_KEY = 255
+"""Characters."""
 SEVERITIES: Mapping[Severity, str] = {
     Severity.CRITICAL: "critical",
     Severity.ERROR: "error",
@@ -77,14 +81,22 @@ class PagerDuty(HttpChannel[PagerDutyModel]):
         return Call(url=self._options.url, body=body, headers={"Content-Type": "application/json"})
 
 
+def keys_of(alert: ActiveAlert) -> frozenset[str]:
+    """The keys of the incidents that may have been opened of ``alert``: its own, or its groups'."""
+    own = fingerprint("alert", alert.rule, alert.instance, alert.occurrence)
+    groups = (f"group/{each.group}" for each in alert.routes if each.group)
+    alone = f"alert/{alert.rule}/{alert.instance}/{alert.occurrence}"
+    return frozenset(people.fit(key, LONGEST_KEY) for key in (own, alone, *groups))
+
+
 def _event(notification: Notification, grouped: bool, setting: Setting) -> dict[str, object]:
     seen, delivery = notification.seen, notification.delivery
     intent = notification.alerts[0][0] if notification.alerts else None
     key = alerts.episode(intent) if intent is not None and not grouped else delivery.group
     if people.over(notification):
-        return {"event_action": "resolve", "dedup_key": people.fit(key, 255)}
+        return {"event_action": "resolve", "dedup_key": people.fit(key, LONGEST_KEY)}
     if notification.acknowledged:
-        return {"event_action": "acknowledge", "dedup_key": people.fit(key, 255)}
+        return {"event_action": "acknowledge", "dedup_key": people.fit(key, LONGEST_KEY)}
     severity = intent.severity if intent is not None else Severity.of(seen.alert.severity)
     payload: dict[str, object] = {
         "summary": people.fit(delivery.subject, 1024),
@@ -101,6 +113,10 @@ def _event(notification: Notification, grouped: bool, setting: Setting) -> dict[
     if seen.run is not None:
         payload |= {"component": seen.run.target or seen.run.id, "group": seen.run.experiment or seen.run.id}
     links = [{"href": url, "text": words} for words, url in people.links(seen)]
-    event: dict[str, object] = {"event_action": "trigger", "dedup_key": people.fit(key, 255), "payload": payload}
+    event: dict[str, object] = {
+        "event_action": "trigger",
+        "dedup_key": people.fit(key, LONGEST_KEY),
+        "payload": payload,
+    }
     event |= {"client": "tocsin", "client_url": setting.base_url, "links": links}
     return {name: value for name, value in event.items() if value}

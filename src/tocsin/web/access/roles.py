@@ -10,6 +10,8 @@ PING: Final = "/ping/"
 """Ping URLs carry their token in the path, and act by a GET."""
 TAKING: Final = ("/intake/", PING)
 """Paths that take events."""
+PAGERDUTY: Final = "/api/v1/pagerduty"
+"""Takes PagerDuty's webhooks, which act on alerts."""
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 _ASKS: Final = frozenset({"/api/v1/query", "/api/v1/silences/preview", "/api/v1/backtest"})
 """Posts that change nothing."""

@@ -1,9 +1,11 @@
-"""Bodies that their senders sign: a webhook of GitHub or Slack proves that it has the token without sending it.
+"""Bodies that their senders sign: a webhook of GitHub, Slack or PagerDuty proves that it has the token without sending it.
 
 GitHub: X-Hub-Signature-256 is ``sha256=`` and the HMAC of the body.
 https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 Slack: X-Slack-Signature is ``v0=`` and the HMAC of ``v0:TIME:BODY``, X-Slack-Request-Timestamp is TIME.
 https://docs.slack.dev/authentication/verifying-requests-from-slack
+PagerDuty: X-PagerDuty-Signature is a list of ``v1=`` and the HMAC of the body, one for each of its secrets.
+https://developer.pagerduty.com/docs/verifying-webhook-signatures
 """
 
 from __future__ import annotations
@@ -26,7 +28,13 @@ MOST: Final = 32 << 20
 """Bytes of all signed bodies that are held so; with more, the one that came first is given up."""
 MAX_AGE: Final = 300
 """Seconds for which a signature of Slack holds, in both directions, as Slack asks for."""
-_HEADERS: Final = {Signature.GITHUB: "x-hub-signature-256", Signature.SLACK: "x-slack-signature"}
+_HEADERS: Final = {
+    Signature.GITHUB: "x-hub-signature-256",
+    Signature.SLACK: "x-slack-signature",
+    Signature.PAGERDUTY: "x-pagerduty-signature",
+}
+_MOST_GIVEN: Final = 10
+"""Signatures of one body that are compared."""
 
 
 def signature_of(headers: Headers) -> Signature | None:
@@ -40,6 +48,8 @@ def is_signed(token: Token, headers: Headers, body: bytes, now: datetime) -> boo
     given = headers.get(_HEADERS[token.signature], "").strip()
     if token.signature is Signature.GITHUB:
         return _equal(given, "sha256=", token, body)
+    if token.signature is Signature.PAGERDUTY:
+        return any(_equal(each.strip(), "v1=", token, body) for each in given.split(",", _MOST_GIVEN)[:_MOST_GIVEN])
     at = headers.get("x-slack-request-timestamp", "")
     if not (at.isascii() and at.isdecimal() and len(at) < 12) or abs(now.timestamp() - int(at)) > MAX_AGE:
         return False
