@@ -48,7 +48,7 @@ format: $(READY) ## let ruff sort imports, fix what it can and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## run the benchmarks; ARGS pick one, e.g. ARGS=intake
+bench: $(READY) ## run the benchmarks beside their peers, 20 minutes; ARGS pick one, e.g. ARGS=intake, or --quick
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(READY) ## make the reference pages and dashboards that come from code

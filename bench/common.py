@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 FIGURES = "BENCH_FIGURES"
@@ -122,6 +123,7 @@ PEERS = {
 }
 
 
+@cache
 def versions() -> dict[str, str]:
     """The machine, and what took part, with versions; peers that are not installed say so."""
     found = {f"{os.cpu_count()} cores": platform.system(), "Python": platform.python_version()}
