@@ -59,7 +59,7 @@ PLAN = {
     ),
     "saturation-mails": Planned(
         title="Event to mail by rate of mails", module="saturation", seconds=115,
-        options=("--matching=1", "--rules=100", "--rates", "50", "100", "200", "300", "400", "600", "800", "--seconds=8"),
+        options=("--matching=1", "--rules=100", "--rates", "50", "100", "200", "300", "400", "600", "--seconds=8"),
         quick=("--rates", "50", "100", "--seconds=3"),
     ),
     "intake": Planned(
