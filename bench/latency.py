@@ -74,16 +74,16 @@ class Events:
 
     def __init__(self, rules: int, name: str, each: int) -> None:
         self._needles, self._each = sorted(set(needles(rules))), each
-        self._name, self._made, self.matching = name, 0, 0
+        self._name, self.made, self.matching = name, 0, 0
 
     def make(self, sent: float) -> bytes:
-        self._made += 1
-        hit = self._made % self._each == 0
-        status, experiment = "Running", f"experiment-{self._made % 40}"
+        self.made += 1
+        hit = self.made % self._each == 0
+        status, experiment = "Running", f"experiment-{self.made % 40}"
         if hit:
             self.matching += 1
             status, experiment = "Failed", self._needles[self.matching % len(self._needles)]
-        run = f"run-{'hit' if hit else 'other'}-{self._name}-{self._made}-{int(sent * 1e6)}"
+        run = f"run-{'hit' if hit else 'other'}-{self._name}-{self.made}-{int(sent * 1e6)}"
         event = {
             "specversion": "1.0", "type": "tocsin.run.status", "id": run, "source": "trainer-1",
             "time": datetime.fromtimestamp(sent, UTC).isoformat(),
@@ -131,13 +131,13 @@ async def post_all(port: int, due: Iterator[float], events: Events) -> int:
     return accepted
 
 
-def produce_all(bootstrap: str, topic: str, due: Iterator[float], size: int, events: Events) -> None:
-    """Produce `size` events at each due time."""
+def produce_all(bootstrap: str, topic: str, due: Iterator[float], size: float, events: Events) -> None:
+    """Produce `size` events in the mean at each due time."""
     with closing(KafkaProducer(bootstrap_servers=[bootstrap], acks="all", linger_ms=0)) as producer:
-        for at in due:
+        for number, at in enumerate(due):
             threading.Event().wait(max(0.0, at - time.time()))
             now = time.time()
-            for _ in range(size):
+            for _ in range(int((number + 1) * size) - int(number * size)):
                 producer.send(topic, events.make(now))
         producer.flush()
 
@@ -147,15 +147,14 @@ def send(port: int, bootstrap: str, topic: str, chosen: argparse.Namespace) -> N
     begin = time.time() + 0.5
     seconds = chosen.seconds
     single = chosen.rate * chosen.by_http
-    size = round(chosen.rate * (1 - chosen.by_http) * BATCH_SECONDS)
+    size = chosen.rate * (1 - chosen.by_http) * BATCH_SECONDS
     posted, produced = (Events(chosen.rules, way, chosen.matching) for way in ("http", "kafka"))
     batches = (begin + n * BATCH_SECONDS for n in range(round(seconds / BATCH_SECONDS)))
     thread = threading.Thread(target=produce_all, args=(bootstrap, topic, batches, size, produced))
     thread.start()
     accepted = asyncio.run(post_all(port, (begin + n / single for n in range(round(seconds * single))), posted))
     thread.join()
-    total = accepted + size * round(seconds / BATCH_SECONDS)
-    print(json.dumps({"events": total, "http": posted.matching, "kafka": produced.matching}))
+    print(json.dumps({"events": accepted + produced.made, "http": posted.matching, "kafka": produced.matching}))
 
 
 # --- the benchmark ---------------------------------------------------------------------------------
