@@ -26,7 +26,7 @@ GROWS = 1.1
 SPREAD = 3
 """Handles, threads and files that come and go."""
 CHECKPOINTS = {"checkpoint_threshold": "16MiB"}
-"""Rows are held in memory until the write-ahead log is written into the file: by default, 64 MiB, only once in ten minutes."""
+"""Rows are held in memory until the write-ahead log is written into the file: by default, 128 MiB, only once in ten minutes."""
 QUERIES = (
     "Runs | summarize n = count() by Status",
     "RunStatusChanged | where TimeGenerated > ago(1m) | summarize n = count() by bin(TimeGenerated, 10s), Status",

@@ -132,7 +132,7 @@ class StoreSettings(YamlModel):
         default=4096 * MIB, description="Disk that large queries may use besides.", examples=["20GiB"]
     )
     checkpoint_threshold: Size = Field(
-        default=64 * MIB,
+        default=128 * MIB,
         ge=MIB,
         description="Size of the write-ahead log at which it is written into the file. More: rarer pauses, longer recovery.",
         examples=["256MiB"],

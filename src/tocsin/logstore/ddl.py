@@ -19,6 +19,9 @@ VERSION = 7
 """Schema version that this code writes."""
 
 
+_STORED_AS = {"Raw": " USING COMPRESSION zstd"}
+"""How columns are written into the file, where DuckDB would choose worse (docs/decisions/0016)."""
+
 RUN_HASHES = "md5_number(RunId) AS RunKey, md5_number_lower(JobKey) AS JobHash"
 """The last columns of tocsin.runs, out of the others."""
 
@@ -88,7 +91,7 @@ def quoted(name: str) -> str:
 
 def columns_sql(columns: tuple[Column, ...]) -> str:
     """Column definitions of a table."""
-    return ", ".join(f"{quoted(c.name)} {DUCKDB[c.type]}" for c in columns)
+    return ", ".join(f"{quoted(c.name)} {DUCKDB[c.type]}{_STORED_AS.get(c.name, '')}" for c in columns)
 
 
 def names_sql(columns: tuple[Column, ...]) -> str:

@@ -91,7 +91,7 @@ class DuckLogStore(LogStore):
         *,
         clock: Clock,
         memory: Memory = DEFAULT_MEMORY,
-        checkpoint_threshold: int = 64 << 20,
+        checkpoint_threshold: int = 128 << 20,
         reserve: int | None = None,
         max_clock_skew: timedelta = NO_BOUND,
         metrics: Metrics | None = None,

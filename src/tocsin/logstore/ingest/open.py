@@ -63,7 +63,7 @@ class Settings:
 
     path: Path | None  # None: in memory
     memory: Memory = DEFAULT_MEMORY
-    checkpoint_threshold: int = 64 << 20  # bytes of WAL
+    checkpoint_threshold: int = 128 << 20  # bytes of WAL
     max_clock_skew: timedelta = NO_BOUND  # how far a producer's time may lie after the receipt
 
 
