@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tocsin.app.run.collector import set_apart
+from tocsin.app.run.collector import YOUNG, set_apart
 
 
 class Ring:
@@ -21,8 +21,10 @@ class Ring:
 @pytest.fixture
 def collector() -> Iterator[None]:
     """The collector as it was before."""
+    before = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*before)
 
 
 @pytest.mark.usefixtures("collector")
@@ -36,3 +38,11 @@ def test_what_lives_is_not_gone_through_and_goes_at_the_next_call_when_it_died()
     assert seen() is not None
     set_apart()
     assert seen() is None
+
+
+@pytest.mark.usefixtures("collector")
+def test_from_the_start_on_the_collector_comes_as_often_as_elsewhere() -> None:
+    """Before, it hardly comes (`cli.main`)."""
+    gc.set_threshold(100_000)
+    set_apart()
+    assert gc.get_threshold()[0] == YOUNG

@@ -39,6 +39,16 @@ def test_what_is_not_needed_is_not_imported(statement: str, absent: tuple[str, .
     assert set() == _loaded(statement) & set(absent)
 
 
+def test_a_start_is_hardly_looked_through_for_garbage() -> None:
+    """Modules stay: to collect while they come finds nothing."""
+    code = (
+        "import atexit, gc, sys; from tocsin.cli import main; sys.argv = ['tocsin', '--help']; "
+        "atexit.register(lambda: print('collections', sum(s['collections'] for s in gc.get_stats()))); main()"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(said.split("collections ")[-1]) <= 20
+
+
 def test_rich_can_be_imported_afterwards() -> None:
     """Tables for people are drawn with it."""
     statement = "from tocsin.cli.common import structlog_alone; structlog_alone(); import rich.table"

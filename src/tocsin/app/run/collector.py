@@ -10,6 +10,9 @@ import gc
 
 from tocsin.app.engine.allocator import give_back
 
+YOUNG = 700
+"""New objects after which the collector comes while tocsin runs: Python's own, where a start sets more (`cli.main`)."""
+
 
 def set_apart() -> None:
     """Collect what is garbage now and give its memory back; of what is left, nothing is looked through again until
@@ -18,4 +21,5 @@ def set_apart() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG)
     give_back()
