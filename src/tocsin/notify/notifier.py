@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,7 +29,6 @@ from tocsin.notify.delivery.digests import Digests, is_limited
 from tocsin.notify.delivery.read import Reading
 from tocsin.notify.delivery.sender import Sender
 from tocsin.notify.render.facts import FactsReader
-from tocsin.notify.render.lookup import FactsLookup
 from tocsin.notify.render.mail import NOTICE, MailRenderer, emergency, notice, notification_of, write
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.render.views import Presentation, title
@@ -37,7 +36,6 @@ from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, group, resolve, route
 from tocsin.notify.stages.bounds import Bounds, uncapped
 from tocsin.notify.stages.measure import OnCallMetrics
-from tocsin.notify.stages.messages import Listed
 from tocsin.notify.stages.people import RunChange
 from tocsin.notify.stages.portions import Portions
 from tocsin.notify.stages.register import Registering
@@ -78,16 +76,6 @@ class NotifyOptions:
     circuit: Backoff = FIRST_PROBE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bounded:
-    """Drafts, after what bounds them."""
-
-    through: Sequence[NotificationDraft]  # to be rendered
-    held: Sequence[tuple[NotificationDraft, datetime]]  # beyond a cap, until when
-    listed: Sequence[Listed]
-    threads: Mapping[tuple[str, str], tuple[str, str]]  # of those that go through, by address and group
-
-
 class Notifier:
     """Notifies. The on-call files in force are asked for at each batch, so a reload takes effect with the next one."""
 
@@ -105,7 +93,6 @@ class Notifier:
         oncall = channels.oncall
         self._options, self._state, self._oncall, self._templates = options, state, oncall, templates
         self._facts, self._channels, self._metrics, self._clock = facts, channels, metrics, clock
-        self._lookup = FactsLookup(facts, options.facts_seconds)
         self._allows: Allows = (lambda _: True) if channels.mail.local else options.allows
         self._renderer = MailRenderer(
             templates=templates,
@@ -132,6 +119,8 @@ class Notifier:
         self._measure = OnCallMetrics(metrics)
         self._bounds = Bounds(self._stages, state, self._renderer, self._presented, self._message)
         self._threads = ThreadPoolExecutor(2, "tocsin-notify")
+        self._polling: asyncio.Future[Facts] | None = None
+        self._poller = ThreadPoolExecutor(1, "tocsin-facts")
         self._waker = Waker()
         self._capping = asyncio.Lock()  # from counting what an address got to writing what it gets
         self._sender = self._new_sender()
@@ -176,10 +165,6 @@ class Notifier:
         """
         self._waker.wake(lambda: self._sender.offer(list(made)))
 
-    def expect(self, intents: Sequence[Intent]) -> None:
-        """These are about to be written: what mails say of them is looked up meanwhile. Safe from any thread."""
-        self._lookup.expect(intents)
-
     def news(self) -> None:
         """There are new events, which may supersede alerts. Safe from any thread, and cheap."""
         if self._stages.live.of_run:
@@ -212,7 +197,7 @@ class Notifier:
         """Let the threads go."""
         self._sender.close()
         self._threads.shutdown(wait=False)
-        self._lookup.close()
+        self._poller.shutdown(wait=False)
 
     # -- grouping ----------------------------------------------------------------------------------------------------
 
@@ -325,20 +310,17 @@ class Notifier:
         """One pass of the stages; whether another has something to do at once."""
         async with self._capping:
             now = self._clock.now()
-            asked = asyncio.create_task(self._lookup.of(happened.intents))  # the log store looks while the stages run
+            asked = asyncio.create_task(self._known(happened.intents))  # the log store looks while the stages run
             try:
-                passed, drafts = await self._call(lambda: self._staged(happened, now))
+                passed = await self._call(lambda: self._stages.run(happened, now))
+                drafts = await self._call(lambda: self._drafts(passed))
                 new = {intent.id for intent in happened.intents}
                 if again := [draft.intent for draft in drafts if draft.intent.id not in new]:  # said once more
-                    asked = asyncio.create_task(self._lookup.also(asked, again))
+                    asked = asyncio.create_task(self._both(asked, again))
                 await self._write(happened, passed, drafts, asked)
             finally:
                 asked.cancel()
             return passed.again
-
-    def _staged(self, happened: Happened, now: datetime) -> tuple[Passed, list[NotificationDraft]]:
-        passed = self._stages.run(happened, now)
-        return passed, self._drafts(passed)
 
     def _drafts(self, passed: Passed) -> list[NotificationDraft]:
         """Messages about single alerts."""
@@ -355,14 +337,19 @@ class Notifier:
         resolver = self._resolver()
         waits, drafts = self._bounds.later(drafts, now)
         beyond = [draft for draft in drafts if draft.limited]
-        bounded = await self._call(lambda: self._bounded(drafts, passed, resolver, now))
-        made = await self._rendered(bounded, asked, now)
-        if lists := [self._bounds.listed(each, now) for each in [*passed.addressed.listed, *bounded.listed]]:
-            made += await self._call(lambda: self._caps.cap_made(lists, now))
+        alone, listed = await self._call(lambda: self._bounds.critical(drafts, passed, resolver, now))
+        first = [one for one in alone if uncapped(one)]
+        capped = await self._call(
+            lambda: self._caps.cap([one for one in alone if not one.limited and not uncapped(one)], now, first)
+        )
+        through = [*first, *capped.through]
+        made = await self._rendered(through, asked, now)
+        lists = [self._bounds.listed(each, now) for each in [*passed.addressed.listed, *listed]]
+        made += await self._call(lambda: self._caps.cap_made(lists, now))
         made += [mail for each in passed.handovers for mail in self._bounds.handover(each, resolver, now)]
         made += self._bounds.unanswered(passed.unanswered, resolver, now)
-        made += self._caps.hold(bounded.held, now) + self._digests.hold(beyond, now)
-        left = await self._call(lambda: self._bounds.left(passed, resolver)) if passed.left else []
+        made += self._caps.hold(capped.held, now) + self._digests.hold(beyond, now)
+        left = await self._call(lambda: self._bounds.left(passed, resolver))
         made += self._digests.hold_suppressed([*waits, *left], now)
         for source in passed.released:
             self._digests.release(source, now)
@@ -372,21 +359,14 @@ class Notifier:
         self._measure.passed(passed)
         self._measure.events(self._stages.live)
 
-    def _bounded(
-        self, drafts: Sequence[NotificationDraft], passed: Passed, resolver: RecipientResolver, now: datetime
-    ) -> _Bounded:
-        alone, listed = self._bounds.critical(drafts, passed, resolver, now)
-        first = [one for one in alone if uncapped(one)]
-        rest = [one for one in alone if not one.limited and not uncapped(one)]
-        capped = self._caps.cap(rest, now, first)
-        through = [*first, *capped.through]
-        threads = self._state.threads({(draft.recipient.address, draft.group) for draft in through})
-        return _Bounded(through=through, held=capped.held, listed=listed, threads=threads)
-
-    async def _rendered(self, bounded: _Bounded, asked: asyncio.Task[Facts], now: datetime) -> list[Delivery]:
-        facts, threads = await asked, dict(bounded.threads)
+    async def _rendered(
+        self, drafts: Sequence[NotificationDraft], asked: asyncio.Task[Facts], now: datetime
+    ) -> list[Delivery]:
+        groups = {(draft.recipient.address, draft.group) for draft in drafts}
+        threads = dict(await self._call(lambda: self._state.threads(groups)))
+        facts = await asked
         made: list[Delivery] = []
-        for draft in bounded.through:
+        for draft in drafts:
             group_key = (draft.recipient.address, draft.group)
             thread = threads.get(group_key)
             delivery = self._deliver(draft, facts.get(draft.intent.id, NO_FACTS), thread, now)
@@ -446,6 +426,26 @@ class Notifier:
             oncall=self._oncall(), default=self._options.default_receiver, admins=self._options.admin_email,
             allows=self._allows, at=self._clock.now(), bad=self._bad,
         )  # fmt: skip
+
+    async def _known(self, intents: Sequence[Intent]) -> Facts:
+        """Facts, or none where they take too long or fail: a mail goes out without them rather than late."""
+        if not intents or (self._polling is not None and not self._polling.done()):
+            return {}
+        seconds = self._options.facts_seconds
+        work = asyncio.get_running_loop().run_in_executor(self._poller, self._facts.facts, list(intents), seconds)
+        self._polling = work
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            log.warning("facts_too_slow", seconds=seconds, intents=len(intents))
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        except Exception as e:  # noqa: BLE001 - the mail matters more than what else it could have said
+            log.warning("facts_failed", error=one_line(str(e), 200), kind=type(e).__name__)
+        return {}
+
+    async def _both(self, first: asyncio.Task[Facts], intents: Sequence[Intent]) -> Facts:
+        return {**await first, **await self._known(intents)}
 
     # -- mails that could not be delivered ----------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from tocsin.kql.schema import schema_with
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.metrics.registry import Metrics
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
-from tocsin.model.intent import Intent, IntentKind
+from tocsin.model.intent import IntentKind
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.compile.load import load_rules
 from tocsin.rules.kinds.ruleset import RuleSet
@@ -50,20 +50,14 @@ class Home:
     def start(self) -> None:
         """As after a start of the process."""
         self.expected: list[datetime] = []
-        self.announced: list[tuple[str, str]] = []
         self.evaluator = Evaluator(
             self.log, self.state, self.metrics, self.clock,
             Consumers(source_progress=self.source_progress, silences=lambda: self.silences, expect=self.expect), lambda: None,
-            self.about_to_write,
         )  # fmt: skip
         self.evaluator._reload(self.rules)
 
     def expect(self, times: Sequence[datetime]) -> None:
         self.expected[:] = times
-
-    def about_to_write(self, intents: Sequence[Intent]) -> None:
-        written = {i.id for i in self.state.intents()}
-        self.announced += [(i.rule, i.kind.value) for i in intents if i.id not in written]
 
     def source_progress(self) -> SourceProgress:
         mark = self.clock.now() if self.mark is None else self.mark
@@ -115,7 +109,7 @@ def test_a_deadline_fires_and_ends(home: Home) -> None:
     assert home.at(44) == []
     assert home.at(45) == [FIRED]
     home.come("r1", "Running")
-    assert home.at(46) == [FIRED, ("stuck", "resolved")] == home.announced
+    assert home.at(46) == [FIRED, ("stuck", "resolved")]
 
 
 def test_it_is_held_for_its_consumer_and_counted(home: Home) -> None:

@@ -80,11 +80,9 @@ class Evaluator:
         clock: Clock,
         consumers: Consumers,
         notified: Callable[[], None],
-        expected: Callable[[Sequence[Intent]], None] = lambda _: None,
     ) -> None:
-        """``expected`` gets the intents that are about to be written, ``notified`` is called once they are."""
         self._store, self._state, self._metrics, self._clock = store, state, metrics, clock
-        self._notified, self._expected, self._consumers = notified, expected, consumers
+        self._notified, self._consumers = notified, consumers
         self._pending: RuleSet | None = None
         self._view = CachedView(state)
         self._saved = state.row_cursor()
@@ -264,8 +262,6 @@ class Evaluator:
         if outcome.row_cursor is not None and outcome == Outcome(row_cursor=outcome.row_cursor):
             self._save_by = self._save_by or self._clock.monotonic() + SAVE_SECONDS
         else:
-            if outcome.intents:
-                self._expected(outcome.intents)
             self._commit(outcome, self._driver.cursor if outcome.row_cursor is None else outcome.row_cursor)
         if outcome.intents:
             self._notified()

@@ -142,7 +142,6 @@ class App(Reading):
                 expect=self._sources.expect,
             ),
             notified=self.notifier.wake,
-            expected=self.notifier.expect,
         )
         self._audit = Audit(self._state_store, clock)
         self._mirror = Mirror(self._state_store, self._log, metrics, clock, settings.retention.alerts, self._audit)
