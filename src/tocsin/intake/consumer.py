@@ -123,11 +123,18 @@ class Decoded:
     filtered: int = 0
     no_json: bool = False
 
-    def parts(self, rows: int) -> Iterator[Batch]:
-        """It as batches of so many messages, of one body; each is a commit of its own."""
-        raw = [replace(r, payloads=r.payloads[i : i + rows], times_us=r.times_us[i : i + rows])
-               for r in self.raw for i in range(0, len(r.payloads), rows)]  # fmt: skip
-        mapped = [replace(m, events=m.events[i : i + rows]) for m in self.mapped for i in range(0, len(m.events), rows)]
+    @property
+    def events(self) -> int:
+        """How many messages are not dead so far."""
+        return sum(len(r.payloads) for r in self.raw) + sum(len(m.events) for m in self.mapped)
+
+    def parts(self, rows: int, first: int = 0) -> Iterator[Batch]:
+        """It as batches of at most so many messages, of one body; each is a commit of its own. The first one is of
+        ``first``, where that is not 0.
+        """
+        raw = [replace(r, payloads=r.payloads[some], times_us=r.times_us[some])
+               for r in self.raw for some in _cuts(len(r.payloads), rows, first)]  # fmt: skip
+        mapped = [replace(m, events=m.events[some]) for m in self.mapped for some in _cuts(len(m.events), rows, first)]
         whole = [Batch(raw=(r,)) for r in raw] + [Batch(mapped=(m,)) for m in mapped] or [Batch()]
         whole[0] = replace(whole[0], dead=self.dead)
         for batch in whole:
@@ -136,6 +143,14 @@ class Decoded:
     def batch(self, positions: Sequence[Position] = ()) -> Batch:
         """It as a batch, with the Kafka positions that it moves."""
         return Batch(raw=self.raw, mapped=self.mapped, dead=self.dead, positions=tuple(positions))
+
+
+def _cuts(count: int, rows: int, first: int) -> Iterator[slice]:
+    at = 0
+    while at < count:
+        end = at + (rows if at or not first else first)
+        yield slice(at, end)
+        at = end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from tests.servers.eventually import eventually
 from tocsin.clock import SystemClock
 from tocsin.errors import StoreError, StoreFull, StoreLost
 from tocsin.intake.connectors.base import Sink
-from tocsin.intake.connectors.http import HttpIntake, HttpLimits
+from tocsin.intake.connectors.http import FIRST_PART, MANY, HttpIntake, HttpLimits
 from tocsin.intake.consumer import Consumer, load_consumers
 from tocsin.intake.watermark import GraceWatermark
 from tocsin.metrics.registry import Metrics
@@ -328,6 +328,43 @@ def test_many_at_once_share_commits(behind: Behind, shipped: Mapping[str, Consum
 
     assert [202] * 200 == asyncio.run(all_at_once())
     assert (200, True) == (behind.count(), behind.store.head().seq < 100)
+
+
+class FullOnce(Sink):
+    """Takes everything as ``sink`` does, but for one batch in the middle."""
+
+    def __init__(self, sink: Sink, at: int) -> None:
+        self.sink, self.left = sink, at
+
+    def put(self, batch: Batch, timeout: float | None = None) -> Future[Receipt]:
+        self.left -= 1
+        if self.left == 0:
+            raise StoreFull("no space")
+        return self.sink.put(batch, timeout)
+
+    def positions(self, cluster: str, topic_id: str) -> Mapping[int, int]:
+        return self.sink.positions(cluster, topic_id)
+
+    def topic_ids(self, cluster: str, topic: str) -> list[str]:
+        return self.sink.topic_ids(cluster, topic)
+
+
+@pytest.mark.parametrize(("count", "apart", "commits"), [(MANY + 1, True, 2), (MANY + 1, False, 1), (MANY, True, 1)])
+def test_the_first_events_of_many_are_a_commit_of_their_own(
+    behind: Behind, shipped: Mapping[str, Consumer], count: int, apart: bool, commits: int
+) -> None:
+    """Their mails leave while the rest is written. 202 says that all of it is durable; a part that fails makes the
+    sender send all of it again, and nothing is stored twice.
+    """
+    intake = HttpIntake(lambda: shipped, FullOnce(behind.writer, commits), behind.metrics, behind.clock)
+    intake.apart = lambda: apart
+    ask, sent = asker(intake), [event(f"r{n:03}") for n in range(count)]
+    assert ask("POST", "events", json=sent).status_code == 503
+    first = FIRST_PART if commits > 1 else 0
+    assert behind.count() == first
+    assert counts(ask("POST", "events", json=sent)) == (202, count - first, first, 0, 0)
+    assert behind.store.head().seq == commits
+    assert [row["RunId"] for row in behind.rows()] == [each["data"]["RunId"] for each in sent]
 
 
 def test_a_disabled_consumer_takes_nothing(tmp_path: Path, behind: Behind) -> None:

@@ -81,7 +81,7 @@ def test_every_shipped_consumer_reads_anything(name: str, data: st.DataObject) -
         return
     found = sum(len(r.payloads) for r in decoded.raw) + sum(len(m.events) for m in decoded.mapped)
     assert found + len(decoded.dead) + decoded.filtered <= MOST
-    assert sum(part.messages for part in decoded.parts(7)) == found + len(decoded.dead)
+    assert sum(part.messages for part in decoded.parts(7, 2)) == found + len(decoded.dead)
     for letter in decoded.dead:
         assert letter.detail and letter.payload is not None
 

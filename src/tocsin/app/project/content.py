@@ -24,7 +24,9 @@ from tocsin.model.columns import TABLES, KqlType
 from tocsin.notify.render.templates import template_names
 from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
 from tocsin.notify.routing.oncall_file import OnCallRules
+from tocsin.notify.stages.portions import independent
 from tocsin.rules.compile.load import Known, read_rules
+from tocsin.rules.kinds.event.kind import KIND as EVENTS
 from tocsin.rules.kinds.ruleset import RuleSet
 
 log = structlog.get_logger(__name__)
@@ -46,6 +48,13 @@ class Content:
     def active(self) -> dict[str, Consumer]:
         """Consumers that are to run."""
         return active(self.consumers, kafka=self.settings.kafka is not None)
+
+    @property
+    def apart(self) -> bool:
+        """Whether alerts of events that come together may be notified one before the other: none is in a group, waits
+        for an inhibition, or counts the runs of its parent.
+        """
+        return independent(self.oncall) and not self.rules.of(EVENTS).collapsing
 
 
 def load_content(home: Home, settings: Settings | None = None) -> Content:

@@ -131,6 +131,7 @@ class App(Reading):
             self._state_store,
             self._watermarks_moved,
         )
+        self._sources.http.apart = lambda: self._content.apart
         self._evaluator = Evaluator(
             self._log,
             self._state_store,

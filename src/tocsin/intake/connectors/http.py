@@ -49,6 +49,12 @@ PENALTY = 1.0
 """Seconds for which the sender of a body that is all work and no events waits for its answer, so that it sends fewer."""
 PART = 5_000
 """Events of a body that are one commit. A larger one would need more memory than the store has, and hold up others."""
+FIRST_PART = 25
+"""Events of a body's first part, where more than ``MANY`` come at once: their mails leave while the rest is written. Few,
+since what is sent of them takes from what the rest needs.
+"""
+MANY = 400
+"""Up to so many events are written and evaluated so soon that a part of them would not be sooner."""
 FIRED = 10
 """Dead letters that an answer describes."""
 
@@ -76,6 +82,7 @@ class HttpIntake:
     ) -> None:
         """``consumers`` and ``limits`` are asked at each request, so that a reload counts at once."""
         self._consumers, self._sink, self._metrics, self._clock, self._limits = consumers, sink, metrics, clock, limits
+        self.apart: Callable[[], bool] = lambda: False  # may events of one body be notified one before the other?
         self._started = clock.now()
         self._large: CapacityLimiter | None = None  # belongs to the loop in which it is first used
         self._source_progress: dict[str, datetime] = {}
@@ -203,7 +210,8 @@ class HttpIntake:
         accepted = duplicate = heartbeats = misnamed = 0
         unknown: dict[str, None] = {}
         unmapped: dict[str, None] = {}
-        for n, part in enumerate(decoded.parts(PART)):
+        first = FIRST_PART if decoded.events > MANY and self.apart() else 0
+        for n, part in enumerate(decoded.parts(PART, first)):
             batch = replace(part, most_dead=MOST_DEAD - len(kept), carried=carried)
             receipt = await self._put(batch, limits, limits.commit_wait if n else limits.full_wait)
             accepted += receipt.accepted

@@ -23,7 +23,8 @@ _POLICY = policy.SMTP
 _POLICY_UTF8 = policy.SMTPUTF8
 _WIDTH = 78
 """Characters of a header's line; RFC 5322, 2.1.1."""
-_LONG_LINE = re.compile(rb"[^\n]{990}")
+_LONG_LINE = 990
+"""Bytes of a line that go as they are, at most; RFC 5322, 2.1.1."""
 _DISPLAY = re.compile(r"[A-Za-z0-9 ._-]*")
 
 
@@ -98,7 +99,7 @@ def _boundary(id: str, body: bytes) -> bytes:
 
 def _part(subtype: str, content: str) -> bytes:
     raw = content.encode("utf-8", "replace").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if raw.isascii() and b"\0" not in raw and not _LONG_LINE.search(raw):
+    if raw.isascii() and b"\0" not in raw and max(map(len, raw.split(b"\n"))) < _LONG_LINE:
         encoding, charset, body = b"7bit", b"us-ascii", raw
     else:
         encoding, charset = b"quoted-printable", b"utf-8"

@@ -50,7 +50,7 @@ class Portions:
             heads, self._more = self._heads([i.head for i in known.values()])
             first = before_a_second(heads)
             more = self._more or len(first) < len(heads)
-            if len(first) <= BATCH or not _independent(rules):
+            if len(first) <= BATCH or not independent(rules):
                 return self._whole(first, known), more
             head = [i for i in first if i.evaluation == first[0].evaluation]
             self._more = more or len(head) < len(first)
@@ -94,8 +94,8 @@ def _together(intent: Intent) -> tuple[object, ...]:
     return (intent.run_id or intent.id, intent.at, intent.commit_seq)
 
 
-def _independent(rules: OnCallRules) -> bool:
-    """Whether no alert decides how another is notified."""
+def independent(rules: OnCallRules) -> bool:
+    """Whether no alert decides how another is notified: one that came with it may be notified later."""
     return not rules.inhibit and not any(n.group_by and ALL_FIELDS not in n.group_by for n in walk(rules.root))
 
 
