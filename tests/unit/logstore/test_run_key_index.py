@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,6 +128,30 @@ def test_runs_are_known_however_many_were_noted(
         for number, seq in noted[-1:]:
             assert known.since([f"run-{number}", "new"]) == seq
         assert known.since(["new"]) == NEVER
+
+
+class Iterated(dict[str, int]):
+    """Counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_the_runs_of_a_large_commit_are_gone_through_once(
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dictionary's first key is found behind all that were taken out: once for each run was a tenth of a commit."""
+    monkeypatch.setattr(run_locator, "RECENT", 100)
+    put_runs(con, {})
+    known = RunLocator(con, 0)
+    known._recent = recent = Iterated()
+    known.note({f"run-{number}": number for number in range(1, 1001)})
+    assert (1, 100) == (recent.times, len(recent))
+    assert [1000, 901] == [known.since([f"run-{number}"]) for number in (1000, 901)]
+    assert known.since(["run-900"]) <= 900
 
 
 def test_unsorted_hashes_are_no_keys() -> None:

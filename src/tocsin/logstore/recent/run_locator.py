@@ -16,6 +16,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import duckdb
 import pyarrow as pa
@@ -82,8 +83,8 @@ class RunLocator:
             for run, seq in runs.items():
                 recent.pop(run, None)
                 recent[run] = seq
-            while len(recent) > RECENT:
-                run = next(iter(recent))
+            # All at once: to find the first one again each time passes the places of all that were taken out.
+            for run in list(islice(recent, max(len(recent) - RECENT, 0))):
                 self._keys.add(hash_of(run), self._segment(recent.pop(run)))
 
     def _segment(self, seq: int) -> int:
