@@ -49,9 +49,10 @@ PENALTY = 1.0
 """Seconds for which the sender of a body that is all work and no events waits for its answer, so that it sends fewer."""
 PART = 5_000
 """Events of a body that are one commit. A larger one would need more memory than the store has, and hold up others."""
-FIRST_PART = 25
+FIRST_PART = 10
 """Events of a body's first part, where more than ``MANY`` come at once: their mails leave while the rest is written. Few,
-since what is sent of them takes from what the rest needs.
+since what is sent of them takes from what the rest needs. As many critical alerts go to an address one by one, so that the
+message that lists the others lists all of them.
 """
 MANY = 400
 """Up to so many events are written and evaluated so soon that a part of them would not be sooner."""
