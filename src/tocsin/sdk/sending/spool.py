@@ -106,7 +106,7 @@ class Sender:
 
     def _drain(self, seconds: float, timeout: float) -> Drained:
         until = self._clock.monotonic() + seconds
-        most = AT_ONCE
+        most, moved = AT_ONCE, False
         while True:
             rows = self.database.read("SELECT seq, event FROM outbox ORDER BY seq LIMIT ?", (most,))
             if not rows:
@@ -122,14 +122,21 @@ class Sender:
                 self._remove(int(rows[-1][0]))
             elif answer is Answer.TOO_LARGE:
                 most = max(1, len(rows) // 2)
-            else:
+            elif moved or not self._moved():
                 return self._not_taken(answer)
+            else:
+                moved = True
+
+    def _moved(self) -> bool:
+        """Whether there is another one to send to now."""
+        found = self._find()
+        if found is None or found == self.endpoint:
+            return False
+        self._poster.close()
+        self.endpoint, self._poster = found, Poster(found)
+        return True
 
     def _not_taken(self, answer: Answer) -> Drained:
-        if (found := self._find()) is not None and found != self.endpoint:
-            self._poster.close()
-            self.endpoint, self._poster = found, Poster(found)
-            return Drained.TIME
         if not self.endpoint.named:
             before = micros(self._clock.now() - KEPT)
             with self.database.write() as tx:
