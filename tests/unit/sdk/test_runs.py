@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from tests.servers.eventually import eventually
-from tests.servers.recording import RecordingServer, Said
 from tocsin import Experiment, Run, Workspace
 from tocsin.clock import ManualClock, micros
 from tocsin.logstore.duck import DuckLogStore
@@ -26,10 +25,6 @@ from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErr
 from tocsin.sdk.running import runner as running_script
 from tocsin.sdk.running.process import identify
 from tocsin.sdk.running.stopping import kill_left_over
-from tocsin.sdk.sending.endpoint import Endpoint
-from tocsin.sdk.sending.spool import SCHEMA, Drained, Sender
-from tocsin.sdk.sending.spool import put as put_event
-from tocsin.sdk.storage.database import Database
 
 
 def test_a_run_is_running_until_it_is_completed(exp: Experiment) -> None:
@@ -428,42 +423,6 @@ def test_a_server_that_hangs_holds_up_neither_values_nor_heartbeats(
             eventually(lambda: (1,) == run._session.store.database.one(found), within=3)
         recorder.disown(run.id)
     recorder.close()
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_does_not_keep_others_from_sending(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that was forked while its parent sends, and lives on, holds no lock of the senders."""
-    monkeypatch.setenv("TOCSIN_URL", "http://127.0.0.1:9")
-    session, lock = Workspace.from_config(ws.folder)._session, ws.folder / "lock"
-    sender, other = (Sender(session.store.database, Endpoint(url="http://127.0.0.1:9"), lock) for _ in "ab")
-    ours, childs = os.pipe()
-    with sender._alone() as mine:
-        assert mine
-        with other._alone() as too:
-            assert not too
-        if (pid := os.fork()) == 0:
-            os.close(childs)
-            os.read(ours, 1)
-            os._exit(0)
-    os.close(ours)
-    with other._alone() as mine:
-        assert mine
-    os.close(childs)
-    os.waitpid(pid, 0)
-
-
-def test_what_waits_goes_at_once_to_a_tocsin_that_has_moved(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Started again on another port: `tocsin run sync` said that it had no time left. Away there too, it says so."""
-    monkeypatch.setenv("TOCSIN_URL", "")  # the workspace's own sender sends nothing
-    database = Database(ws.folder / "spool.sqlite", SCHEMA)
-    with database.write() as tx:
-        put_event(tx, "r", 1, "{}")
-    gone, moved = Endpoint(url="http://127.0.0.1:9", named=True), Endpoint(url="http://127.0.0.1:19", named=True)
-    sender = Sender(database, gone, ws.folder / "lock", find=lambda: moved)
-    assert (Drained.AWAY, moved) == (sender.drain(60), sender.endpoint)
-    with RecordingServer(lambda _, __: Said(status=202)) as far:
-        again = Sender(database, gone, ws.folder / "lock", find=lambda: Endpoint(url=far.url))
-        assert (Drained.EMPTY, 1) == (again.drain(60), len(far.asked))
 
 
 def test_where_the_clock_is_set_back_a_run_still_ends_after_its_start(exp: Experiment) -> None:
