@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -43,11 +43,13 @@ class Gate(DuckLogStore):
     """The real store behind a gate, so that a test decides when a commit happens and how the next one ends."""
 
     gate: threading.Event
+    entered: int  # appends that began
     seen: list[int]
     ends: list[Exception]
     rests: int
 
     def append(self, batches: Sequence[Batch]) -> Commit:
+        self.entered += 1
         self.gate.wait(10)
         self.seen.append(len(batches))
         if self.ends:
@@ -69,7 +71,7 @@ class Gate(DuckLogStore):
 def store() -> Iterator[Gate]:
     store = Gate.open(None, clock=ManualClock(NOW))
     assert isinstance(store, Gate)
-    store.gate, store.seen, store.ends, store.rests = threading.Event(), [], [], 0
+    store.gate, store.entered, store.seen, store.ends, store.rests = threading.Event(), 0, [], [], 0
     yield store
     store.gate.set()
     store.close()
@@ -91,6 +93,55 @@ def test_batches_that_queue_up_become_one_commit(store: Gate, writer: Writer) ->
     assert [1] * 10 == [f.result(10).accepted for f in done]
     assert len(store.seen) <= 2
     assert 10 == store.select("SELECT count(*) AS n FROM RunStatusChanged").to_pylist()[0]["n"]
+
+
+@pytest.fixture
+def slow(store: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+    """A writer whose commits take an hour of its clock, and that may wait five minutes for more."""
+    monkeypatch.setattr("tocsin.app.engine.writer.GATHER_SECONDS", 300.0)
+    monkeypatch.setattr("tocsin.app.engine.writer.GATHER_MESSAGES", 3)
+    clock = ManualClock(NOW)
+
+    def later(_: Commit) -> None:
+        clock.advance(timedelta(hours=1))
+
+    writer = Writer(store, Metrics(), clock, later)
+    writer.start()
+    yield writer
+    store.gate.set()
+    writer.stop()
+
+
+def test_what_waits_behind_a_commit_waits_for_more(store: Gate, slow: Writer) -> None:
+    """Commits one right after the other would leave no core for rules and mails: who was just answered sends the next
+    event, and it shares a commit with what waited. There is enough once their commit costs what they are."""
+    first = slow.put(events("a"))
+    eventually(lambda: store.entered == 1)
+    waits = slow.put(events("b"))
+    store.gate.set()
+    first.result(10)
+    with pytest.raises(TimeoutError):
+        waits.result(0.2)
+    last = slow.put(events("c", "d"))
+    assert [1, 2] == [f.result(10).accepted for f in (waits, last)]
+    assert [1, 2] == store.seen
+
+
+def test_where_nothing_waits_the_next_is_committed_at_once(store: Gate, slow: Writer) -> None:
+    """Who sends one event after the other and waits for each answer is not made slower."""
+    store.gate.set()
+    assert [1, 1, 1] == [slow.put(events(i)).result(10).accepted for i in "abc"]
+    assert [1, 1, 1] == store.seen
+
+
+def test_stopping_ends_the_wait_for_more(store: Gate, slow: Writer) -> None:
+    first = slow.put(events("a"))
+    eventually(lambda: store.entered == 1)
+    waits = slow.put(events("b"))
+    store.gate.set()
+    first.result(10)
+    slow.stop()
+    assert 1 == waits.result(0).accepted
 
 
 def test_a_backlog_of_a_stream_does_not_stand_before_others(store: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The one thread that writes events: queued batches become commits of the log store.
 
 Group commit comes by itself: while one commit is written, batches queue up, and the next commit takes all of them. A
-lone batch is committed at once. Streams (batches with positions, that is Kafka) have a queue of their own, so that a
+lone batch is committed at once; what waits when a commit is done waits for more, as long as that took (docs/decisions/0017). Streams (batches with positions, that is Kafka) have a queue of their own, so that a
 backlog of theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a
 commit takes a little of each and is short.
 
@@ -51,6 +51,10 @@ adds up.
 """
 BACK_SECONDS = 3.0
 """How long a batch waits for a store that is being opened again. That takes 0.2 s where nothing is wrong with the disk."""
+GATHER_SECONDS = 0.05
+"""How long what waits behind a commit waits for more, at most, and no longer than that commit took."""
+GATHER_MESSAGES = 400
+"""Messages that wait for no more: their commit costs what they are, not what a commit is."""
 REST_SECONDS = 2.0
 """After so long without anything to write the store may put itself in order."""
 
@@ -73,6 +77,11 @@ class _Queue:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def messages(self) -> int:
+        """How many wait."""
+        return self._messages
 
     @property
     def has_room(self) -> bool:
@@ -134,6 +143,7 @@ class Writer(Sink):
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
+        self._gathered = threading.Condition(self._lock)
         self._closing = self._ending = False
         self._lost = False
         self._full = self._why = ""
@@ -159,6 +169,7 @@ class Writer(Sink):
         with self._lock:
             self._closing = True
             self._filled.notify_all()
+            self._gathered.notify_all()
             self._drained.notify_all()
         if self._thread.is_alive():
             self._thread.join()
@@ -186,6 +197,8 @@ class Writer(Sink):
                 raise StoreLost(self.failures)
             queue.put(item)
             self._filled.notify()
+            if self._messages >= GATHER_MESSAGES:
+                self._gathered.notify()
         return item.done
 
     def _ends(self, queue: _Queue) -> bool:
@@ -209,7 +222,9 @@ class Writer(Sink):
                     self._metrics.set("tocsin_intake_queue_batches", self._waiting)
                     self._drained.notify_all()
             if items:
+                began = self._clock.monotonic()
                 self._write(items)
+                self._gather(min(self._clock.monotonic() - began, GATHER_SECONDS))
                 patience = REST_SECONDS
             else:
                 self._rest()
@@ -222,6 +237,19 @@ class Writer(Sink):
             self._recover([], e)
         except StoreError as e:
             log.warning("store_rest_failed", error=str(e))
+
+    def _gather(self, seconds: float) -> None:
+        """Let more come to what waits by now, for ``seconds`` at most: who sends one event after the other has just got
+        his answer and sends the next, and rules and mails have the core meanwhile. Where nothing waits, whatever comes
+        next is committed at once.
+        """
+        with self._lock:
+            if self._waiting:
+                self._gathered.wait_for(lambda: self._closing or self._messages >= GATHER_MESSAGES, seconds)
+
+    @property
+    def _messages(self) -> int:
+        return self._streams.messages + self._others.messages + self._large.messages
 
     @property
     def _waiting(self) -> int:
