@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -89,17 +89,17 @@ RELATIONS: Mapping[str, pa.Schema] = {
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """``rows`` as a table of ``schema``; what else they hold is left out. JSON is taken as text that is JSON."""
-    names = schema.names
-    if len(names) == 1:
-        columns = [tuple(row[names[0]] for row in rows)]
-    else:
-        columns = list(zip(*map(itemgetter(*names), rows), strict=True))
-    if not columns:
-        return schema.empty_table()
-    return pa.Table.from_arrays([_column(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    # One call for all columns: each lets go of the interpreter lock, which others wait for.
+    columns = pa.array(list(rows), _plain(schema)).flatten()
+    return pa.Table.from_arrays(
+        [
+            pa.ExtensionArray.from_storage(JSON, column) if f.type == JSON else column
+            for column, f in zip(columns, schema, strict=True)
+        ],
+        schema=schema,
+    )
 
 
-def _column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
-    if kind == JSON:
-        return pa.ExtensionArray.from_storage(JSON, pa.array(values, pa.string()))
-    return pa.array(values, kind)
+@cache
+def _plain(schema: pa.Schema) -> pa.StructType:
+    return pa.struct([(f.name, pa.string() if f.type == JSON else f.type) for f in schema])
