@@ -38,6 +38,7 @@ from tocsin.logstore.ingest.open import (
 from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import (
+    Ask,
     CommitInfo,
     ConsumerInfo,
     Head,
@@ -383,6 +384,9 @@ class DuckLogStore(LogStore):
 
     def select(self, sql: str, params: Mapping[str, object] | None = None, limits: Limits | None = None) -> pa.Table:
         return self._reader.select(sql, params, limits)
+
+    def asking(self, limits: Limits) -> contextlib.AbstractContextManager[Ask]:
+        return self._reader.asking(limits)
 
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         ids = list(run_ids)

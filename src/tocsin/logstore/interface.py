@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -99,6 +100,10 @@ Rows = tuple[str, Mapping[str, object]]
 """A SELECT, to be put into a FROM, and its parameters, whose names begin with ``of_`` where nothing else is said."""
 
 
+Ask = Callable[[str, Mapping[str, object]], list[dict[str, Any]]]
+"""Runs a small SELECT of ours, values as ``$name``; its rows by column, times naive UTC."""
+
+
 class LogReader(ABC):
     """Read side, safe from any thread: each call works on a cursor of its own inside a read-only transaction."""
 
@@ -118,6 +123,12 @@ class LogReader(ABC):
         QueryTimeout after ``limits.seconds`` (interrupted), QueryError where DuckDB refuses it, StoreLost. At most
         ``limits.rows`` rows come back where limits are given.
         """
+
+    def asking(self, limits: Limits) -> AbstractContextManager[Ask]:
+        """Within the block a few small SELECTs of ours can be asked, of at most ``limits.rows`` rows each, in
+        ``limits.seconds`` together. Raises what ``select`` does.
+        """
+        return nullcontext(lambda sql, params: self.select(sql, params, limits).to_pylist())
 
     @abstractmethod
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
@@ -284,6 +295,7 @@ class LogStore(LogReader):
 
 
 __all__ = [
+    "Ask",
     "Batch",
     "Commit",
     "CommitInfo",

@@ -203,8 +203,10 @@ class SqlState(State):
             self._alerts.change(tx, change, now)
 
     def intents_called(self, ids: Iterable[str]) -> Mapping[str, Intent]:
+        if not (called := list(ids)):
+            return {}
         with self._read() as tx:
-            return self._outbox.intents_called(tx, list(ids))
+            return self._outbox.intents_called(tx, called)
 
     def states_of(self, deliveries: Iterable[str]) -> Mapping[str, DeliveryState]:
         with self._read() as tx:

@@ -47,6 +47,23 @@ def stick(store: DuckLogStore) -> None:
         store.select("SELECT levenshtein($a, $b) AS n", texts, ASKED)
 
 
+def test_small_questions_share_a_time_limit_and_leave_no_transaction_open(store: DuckLogStore) -> None:
+    with store.asking(Limits(seconds=60, rows=3)) as ask:
+        assert [{"i": n, "x": "a"} for n in range(3)] == ask("SELECT i, $x AS x FROM range(10) t(i)", {"x": "a"})
+        with pytest.raises(QueryError):
+            ask("SELECT nothing FROM RunStatusChanged", {})
+        assert [{"i": 1}] == ask("SELECT 1 AS i", {})
+    store.checkpoint()  # which an open answer would keep off
+    with pytest.raises(QueryTimeout), store.asking(Limits(seconds=0.1)) as ask:
+        while True:
+            ask("SELECT count(*) FROM range(100000) t(i) WHERE i % 7 = 3", {})
+    with store.asking(RULES) as ask:
+        assert [{"i": 1}] == ask("SELECT 1 AS i", {})
+    store.close()
+    with pytest.raises(StoreLost), store.asking(RULES):
+        pass
+
+
 def test_threads_that_are_gone_leave_nothing_behind(store: DuckLogStore) -> None:
     """Each tick of many window rules reads with threads of its own: their cursors are closed with them."""
 

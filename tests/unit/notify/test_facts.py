@@ -1,6 +1,7 @@
 """What the log store knows around an alert."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from tests.unit.notify.make import intent
 from tocsin.clock import ManualClock, micros
 from tocsin.errors import QueryTimeout
 from tocsin.logstore.duck import DuckLogStore
+from tocsin.logstore.interface import Ask, Limits
 from tocsin.model.event import Batch, MappedEvent, MappedEvents
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.notify.context import Change, Nearby, RunAttempt
@@ -123,21 +125,26 @@ def test_a_long_history_shows_its_end(log: Log) -> None:
     assert facts.history[-1].at == minutes(19)
 
 
-def test_a_hundred_alerts_are_answered_together(log: Log) -> None:
+def test_a_hundred_alerts_are_answered_together(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with its own, by few queries."""
-    asked = []
-    select = log.store.select
+    asked: list[str] = []
+    asking = log.store.asking
 
-    class Counting(StoreFacts):
-        def _select(self, sql: str, params: Any, limits: Any) -> list[dict[str, Any]]:
+    @contextmanager
+    def counting(limits: Limits) -> Iterator[Ask]:
+        def counted(sql: str, params: Mapping[str, object]) -> list[dict[str, Any]]:
             asked.append(sql)
-            return select(sql, params, limits).to_pylist()  # type: ignore[no-any-return]
+            return ask(sql, params)
 
+        with asking(limits) as ask:
+            yield counted
+
+    monkeypatch.setattr(log.store, "asking", counting)
     log.append(
         *(log.event(n / 100, f"r{n}", "Failed", ExperimentName=f"x{n % 7}", Target="aks-eu") for n in range(100))
     )
     intents = [failed(f"r{n}", n / 100, ExperimentName=f"x{n % 7}") for n in range(100)]
-    facts = Counting(log.store).facts(intents, 5)
+    facts = StoreFacts(log.store).facts(intents, 5)
     assert len(facts) == 100
     assert {len(f.history) for f in facts.values()} == {1}
     assert len(asked) == 4

@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -24,11 +25,11 @@ import pyarrow.compute as pc
 from tocsin.clock import Clock, micros
 from tocsin.config.yaml.sizes import human_size
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreLost
-from tocsin.logstore.interface import Limits
+from tocsin.logstore.interface import Ask, Limits
 from tocsin.logstore.query.growth import Growth, growth
 from tocsin.logstore.query.macros import OPERATOR, ROOM, macro
 from tocsin.logstore.query.refusals import refusal
-from tocsin.logstore.query.watch import Ended, Held, Most, Watchdog
+from tocsin.logstore.query.watch import Ended, Held, Most, Watchdog, Watched
 from tocsin.logstore.query.workers import Workers
 
 UNCOUNTED = {True: 64 << 20, False: 1 << 30}
@@ -64,6 +65,8 @@ FROM duckdb_memory()
 """
 _BROKEN = re.compile("(IO|FATAL|INTERNAL) Error: ")
 """How messages of errors begin after which the store must be opened again."""
+_DEAD = (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.ConnectionException)
+"""Errors after which the store must be opened again."""
 _INTERVAL = pa.month_day_nano_interval()
 _FIRST, _LAST = (micros(t.replace(tzinfo=UTC)) for t in (datetime.min, datetime.max))  # of Python's calendar, in µs
 _AT_ONCE = 2048  # rows that are fetched between two checks of how many bytes they are
@@ -172,17 +175,32 @@ class Reader:
         self, read_cursor: ReadCursor, needs: Growth, sql: str, params: Mapping[str, object] | None, limits: Limits
     ) -> pa.Table:
         with _lost_on_interrupt(), self._using(read_cursor):
-            return self._within(self._cursor(read_cursor, needs), sql, params, limits)
+            cursor = self._cursor(read_cursor, needs)
+            with self._within(cursor, limits):
+                return self._run(cursor, sql, params, limits)
 
-    def _within(
-        self, cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, object] | None, limits: Limits
-    ) -> pa.Table:
+    @contextlib.contextmanager
+    def asking(self, limits: Limits) -> Iterator[Ask]:
+        """See ``LogReader.asking``. Each statement is a transaction of its own, and its rows are no table: a statement
+        lets go of the interpreter 15 times in place of 55, and others want it.
+        """
+        if limits.seconds <= 0:
+            raise QueryTimeout("there was no time left for the query")
+        read_cursor = self._read_cursor()
+        with _lost_on_interrupt(), self._using(read_cursor):
+            cursor = self._cursor(read_cursor, Growth())
+            with self._within(cursor, limits) as watched:
+                yield partial(_asked, cursor, limits.rows, watched)
+
+    @contextlib.contextmanager
+    def _within(self, cursor: duckdb.DuckDBPyConnection, limits: Limits) -> Iterator[Watched]:
+        """Within the block what ``cursor`` runs is ended at its limits."""
         most = self._most[limits.watched]
         counted = _counted(cursor).total if limits.watched else None
         within = self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted, yields=limits.watched)
         with self._one_more(), within as watched:
             try:
-                return self._run(cursor, sql, params, limits)
+                yield watched
             except duckdb.InterruptException as e:
                 match watched.ended:
                     case Ended.TIME:
@@ -320,18 +338,23 @@ class Reader:
     def _run(
         cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, object] | None, limits: Limits | None
     ) -> pa.Table:
-        with _read_only(cursor):
-            try:
-                cursor.execute(sql, dict(params) if params else None)
-                return _rows(cursor, limits)
-            except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.InterruptException):
-                raise
-            except duckdb.ConnectionException:
-                raise
-            except duckdb.OutOfMemoryException as e:
-                raise QueryError("the query takes too much memory", hint=_LESS) from e
-            except duckdb.Error as e:
-                raise refusal(str(e)) from e
+        with _read_only(cursor), _refused():
+            cursor.execute(sql, dict(params) if params else None)
+            return _rows(cursor, limits)
+
+
+def _asked(
+    cursor: duckdb.DuckDBPyConnection, most: int, watched: Watched, sql: str, params: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    if watched.ended is not Ended.NOT:  # between two statements an interrupt is none
+        raise duckdb.InterruptException("it was ended before it began")
+    with _lost(*_DEAD), _refused():
+        cursor.execute(sql, dict(params))
+        names = [d[0] for d in cursor.description or ()]
+        found = [dict(zip(names, row, strict=True)) for row in cursor.fetchmany(most)]
+        while cursor.fetchmany(_AT_ONCE):  # an open result is a transaction that keeps CHECKPOINT off
+            pass
+        return found
 
 
 def _counted(cursor: duckdb.DuckDBPyConnection) -> Held:
@@ -415,12 +438,27 @@ def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
 
 @contextlib.contextmanager
 def _read_only(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    with _lost(duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.ConnectionException):
+    with _lost(*_DEAD):
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         try:
             yield
         finally:
             _roll_back(cursor)
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """What DuckDB says of a query comes out as QueryError; what says that the instance is dead, or that it was
+    interrupted, as it is.
+    """
+    try:
+        yield
+    except (*_DEAD, duckdb.InterruptException):
+        raise
+    except duckdb.OutOfMemoryException as e:
+        raise QueryError("the query takes too much memory", hint=_LESS) from e
+    except duckdb.Error as e:
+        raise refusal(str(e)) from e
 
 
 @contextlib.contextmanager

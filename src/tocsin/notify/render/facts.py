@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from tocsin.clock import Clock, SystemClock, micros
-from tocsin.logstore.interface import Limits, LogReader
+from tocsin.logstore.interface import Ask, Limits, LogReader
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.text.causes import cause_of, one_line
@@ -98,18 +98,21 @@ class StoreFacts:
 
     def facts(self, intents: Sequence[Intent], seconds: float) -> Facts:
         """Facts by intent id; at most four queries however many intents."""
+        with self._log.asking(Limits(seconds=seconds, rows=50_000)) as ask:
+            return self._found(intents, ask)
+
+    def _found(self, intents: Sequence[Intent], ask: Ask) -> Facts:
         about = [i for i in intents if i.run_id]
-        limits = Limits(seconds=seconds, rows=50_000)
-        sums = {i.id: self._expired(i, limits) for i in intents if i.kind is IntentKind.SUMMARY}
+        sums = {i.id: _expired(i, ask) for i in intents if i.kind is IntentKind.SUMMARY}
         if not about:
             return sums
         since = (min(_time_of(i) for i in about) - LONG_AGO).replace(tzinfo=None)
         jobs_sql, params = self._log.runs_of_jobs(sorted({_job_of(i) for i in about}))
-        runs = self._select(_RUNS.format(runs=jobs_sql), {**params, "since": since}, limits)
+        runs = ask(_RUNS.format(runs=jobs_sql), {**params, "since": since})
         runs.sort(key=lambda run: run["FirstTime"])
-        history = self._history(about, runs, limits)
-        success = self._success({str(i.event.get("ExperimentName") or "") for i in about} - {""}, since, limits)
-        nearby = self._nearby(about, limits)
+        history = _history(about, runs, ask)
+        success = self._success({str(i.event.get("ExperimentName") or "") for i in about} - {""}, since, ask)
+        nearby = _nearby(about, ask)
         by_job: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in runs:
             by_job[row["JobKey"]].append(row)
@@ -124,7 +127,8 @@ class StoreFacts:
         recent = self._log.recent_rows(after, head)
         if recent is None:
             limits = Limits(seconds=30, rows=1_000_000)
-            recent = self._select(_CHANGES, {"after": after, "head": head, "none": sorted(_SUPERSEDE_NONE)}, limits)
+            asked = {"after": after, "head": head, "none": sorted(_SUPERSEDE_NONE)}
+            recent = self._log.select(_CHANGES, asked, limits).to_pylist()
         return head, [
             RunChange(
                 run_id=r["RunId"], job_key=r["JobKey"] or "", attempt=r["Attempt"] or 0, status=r["Status"],
@@ -134,73 +138,70 @@ class StoreFacts:
             if r["Status"] not in _SUPERSEDE_NONE
         ]  # fmt: skip
 
-    def _expired(self, summary: Intent, limits: Limits) -> RunFacts:
-        """The runs that a backfill's summary stands for."""
-        began = moment(summary.occurrence) or summary.at
-        span = {"began": began.replace(tzinfo=None), "at": summary.at.replace(tzinfo=None)}
-        rows = self._select(_EXPIRED, {"rule": summary.rule, "most": MOST_LINES, **span}, limits)
-        return RunFacts(
-            expired=tuple(
-                Line(
-                    title=" ".join(
-                        map(one_line, dict.fromkeys(filter(None, (run_name(row), row["RunId"], row["Status"]))))
-                    ),
-                    name=one_line(row["RunId"], 300),
-                    cause=one_line(cause_of(row), 120),
-                    severity=summary.severity.word,
-                    rule=summary.rule,
-                    url=web_link(row["Url"]),
-                    at=moment(row["LastTime"]) or moment(row["T"]) or summary.at,
-                )
-                for row in rows
-            )
-        )
-
-    def _success(self, experiments: set[str], since: datetime, limits: Limits) -> Mapping[str, datetime]:
+    def _success(self, experiments: set[str], since: datetime, ask: Ask) -> Mapping[str, datetime]:
         now = self._clock.monotonic()
         if len(self._successes) > 10_000:
             self._successes.clear()
         fresh = {e: t for e, (at, t) in self._successes.items() if now - at < KEEP_SUCCESS}
         wanted = sorted(experiments - fresh.keys())
         if wanted:
-            rows = self._select(_SUCCESS, {"experiments": wanted, "since": since}, limits)
+            rows = ask(_SUCCESS, {"experiments": wanted, "since": since})
             found = {row["ExperimentName"]: moment(row["Last"]) for row in rows}
             self._successes.update((e, (now, found.get(e))) for e in wanted)
             fresh |= {e: found.get(e) for e in wanted}
         return {e: t for e, t in fresh.items() if t is not None}
 
-    def _select(self, sql: str, params: Mapping[str, object], limits: Limits) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._log.select(sql, params, limits).to_pylist()
-        return rows
 
-    def _history(
-        self, about: Sequence[Intent], runs: Sequence[Mapping[str, Any]], limits: Limits
-    ) -> Mapping[str, list[Change]]:
-        wanted = {i.run_id for i in about}
-        mine = [r for r in runs if r["RunId"] in wanted and r["FirstTime"] is not None]
-        if not mine:
-            return {}
-        found: dict[str, list[Change]] = defaultdict(list)
-        span = {"first": min(r["FirstTime"] for r in mine), "last": max(r["LastTime"] for r in mine)}
-        one = len(wanted) == 1
-        asked = {"runs": next(iter(wanted)) if one else sorted(wanted), **span}
-        among = "= $runs" if one else "IN (SELECT unnest($runs::VARCHAR[]))"
-        for row in self._select(_HISTORY.format(among=among), asked, limits):
-            at = moment(row["TimeGenerated"])
-            if at is not None:
-                found[row["RunId"]].append(Change(status=row["Status"], at=at, attempt=row["Attempt"] or 0))
-        return found
+def _expired(summary: Intent, ask: Ask) -> RunFacts:
+    """The runs that a backfill's summary stands for."""
+    began = moment(summary.occurrence) or summary.at
+    span = {"began": began.replace(tzinfo=None), "at": summary.at.replace(tzinfo=None)}
+    rows = ask(_EXPIRED, {"rule": summary.rule, "most": MOST_LINES, **span})
+    return RunFacts(
+        expired=tuple(
+            Line(
+                title=" ".join(
+                    map(one_line, dict.fromkeys(filter(None, (run_name(row), row["RunId"], row["Status"]))))
+                ),
+                name=one_line(row["RunId"], 300),
+                cause=one_line(cause_of(row), 120),
+                severity=summary.severity.word,
+                rule=summary.rule,
+                url=web_link(row["Url"]),
+                at=moment(row["LastTime"]) or moment(row["T"]) or summary.at,
+            )
+            for row in rows
+        )
+    )
 
-    def _nearby(self, about: Sequence[Intent], limits: Limits) -> Mapping[datetime, Mapping[str, int]]:
-        moments = sorted({_minute(_time_of(i)) for i in about})[-_MOMENTS:]
-        plain = [t.replace(tzinfo=None) for t in moments]
-        span = {"first": plain[0] - NEARBY - _STEP, "last": plain[-1]}
-        found: dict[datetime, dict[str, int]] = {t: {} for t in moments}
-        asked, sql = ({**span, "moments": plain}, _NEARBY) if len(plain) > 1 else (span, _NEARBY_ONE)
-        for row in self._select(sql, asked, limits):
-            if (t := moment(row["t"])) in found:
-                found[t][row["Target"] or ""] = row["n"]
-        return found
+
+def _history(about: Sequence[Intent], runs: Sequence[Mapping[str, Any]], ask: Ask) -> Mapping[str, list[Change]]:
+    wanted = {i.run_id for i in about}
+    mine = [r for r in runs if r["RunId"] in wanted and r["FirstTime"] is not None]
+    if not mine:
+        return {}
+    found: dict[str, list[Change]] = defaultdict(list)
+    span = {"first": min(r["FirstTime"] for r in mine), "last": max(r["LastTime"] for r in mine)}
+    one = len(wanted) == 1
+    asked = {"runs": next(iter(wanted)) if one else sorted(wanted), **span}
+    among = "= $runs" if one else "IN (SELECT unnest($runs::VARCHAR[]))"
+    for row in ask(_HISTORY.format(among=among), asked):
+        at = moment(row["TimeGenerated"])
+        if at is not None:
+            found[row["RunId"]].append(Change(status=row["Status"], at=at, attempt=row["Attempt"] or 0))
+    return found
+
+
+def _nearby(about: Sequence[Intent], ask: Ask) -> Mapping[datetime, Mapping[str, int]]:
+    moments = sorted({_minute(_time_of(i)) for i in about})[-_MOMENTS:]
+    plain = [t.replace(tzinfo=None) for t in moments]
+    span = {"first": plain[0] - NEARBY - _STEP, "last": plain[-1]}
+    found: dict[datetime, dict[str, int]] = {t: {} for t in moments}
+    asked, sql = ({**span, "moments": plain}, _NEARBY) if len(plain) > 1 else (span, _NEARBY_ONE)
+    for row in ask(sql, asked):
+        if (t := moment(row["t"])) in found:
+            found[t][row["Target"] or ""] = row["n"]
+    return found
 
 
 def _job_of(intent: Intent) -> str:
