@@ -176,13 +176,14 @@ class Reader:
     ) -> pa.Table:
         with _lost_on_interrupt(), self._using(read_cursor):
             cursor = self._cursor(read_cursor, needs)
-            with self._within(cursor, limits):
+            with self._one_more(), self._within(cursor, limits):
                 return self._run(cursor, sql, params, limits)
 
     @contextlib.contextmanager
     def asking(self, limits: Limits) -> Iterator[Ask]:
         """See ``LogReader.asking``. Each statement is a transaction of its own, and its rows are no table: a statement
-        lets go of the interpreter 15 times in place of 55, and others want it.
+        lets go of the interpreter 15 times in place of 55, and others want it. It holds little, so no COMMIT counts what
+        queries hold because of it.
         """
         if limits.seconds <= 0:
             raise QueryTimeout("there was no time left for the query")
@@ -198,7 +199,7 @@ class Reader:
         most = self._most[limits.watched]
         counted = _counted(cursor).total if limits.watched else None
         within = self._watchdog.within(limits.seconds, most, lambda: _interrupt(cursor), counted, yields=limits.watched)
-        with self._one_more(), within as watched:
+        with within as watched:
             try:
                 yield watched
             except duckdb.InterruptException as e:
