@@ -232,7 +232,7 @@ def main(arguments: list[str]) -> None:
             for path in paths:
                 store = DuckLogStore.open(path, clock=SystemClock(), checkpoint_threshold=1 << 40, reserve=0)
                 stack.callback(store.close)
-                sides.append(Side(store, history.read(path), random.Random(1)))
+                sides.append(Side(store, history.read(path), random.Random(store.head().seq)))
             if chosen.only in (None, "ticks"):
                 lines += ticks(sides, chosen.rounds)
             if chosen.only in (None, "commits"):

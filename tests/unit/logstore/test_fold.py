@@ -56,10 +56,10 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bench]:
     patch = pytest.MonkeyPatch()
     if request.param != "small":
         patch.setattr("tocsin.logstore.ingest.small.MOST", 0)
+        patch.setattr(run_locator, "RECENT", 1)  # the others lie anywhere
     if request.param == "in bulk":
         patch.setattr(runs, "SMALL", 0)
         patch.setattr(runs, "FEW_LATE", 1)  # two are read together, one alone
-        patch.setattr(run_locator, "RECENT", 1)  # the others lie anywhere
     clock = ManualClock(datetime(2026, 3, 1, 13, tzinfo=UTC))
     store = DuckLogStore.open(None, clock=clock)
     yield Bench(store, clock)

@@ -21,7 +21,7 @@ from tocsin.logstore.ddl import RUN_HASHES
 from tocsin.logstore.ingest.dedupe import ranges
 from tocsin.logstore.ingest.relations import MOVED_RUNS, RUN_NAMES, RUN_ROWS, table_of
 from tocsin.logstore.ingest.staging import Staging
-from tocsin.logstore.recent.run_locator import NEVER, RunLocator
+from tocsin.logstore.recent.run_locator import NEVER, Place, RunLocator
 from tocsin.logstore.sqlfiles import fold_sql, sql
 from tocsin.model.event import MappedEvent
 from tocsin.model.run_life import order
@@ -52,11 +52,8 @@ def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: dat
     touched: list[str] = con.execute("SELECT DISTINCT RunId FROM live").to_arrow_table().column(0).to_pylist()
     place = known.place(touched)
     since = min(place.since, place.old_since)
-    if place.old:
-        old = json.dumps(place.old, ensure_ascii=False)  # a list as parameter takes 0.1 ms for each of its values
-        con.execute(sql("hold_runs"), {"since": place.since, "old": old, "old_since": place.old_since})
-    else:
-        con.execute(sql("hold_recent"), {"since": since})
+    con.execute(sql("hold_recent"), {"since": place.since})
+    _hold_old(con, place)
     if since != NEVER:
         con.execute("DELETE FROM tocsin.runs WHERE rowid IN (SELECT row_id FROM held)")
     if rows <= SMALL:
@@ -73,6 +70,27 @@ def update_runs(staging: Staging, known: RunLocator, *, rows: int, ingested: dat
         for part in range(parts):
             _fold_part(con, late=bool(late), part=part, parts=parts, stamps=stamps)
     return touched
+
+
+def _hold_old(con: duckdb.DuckDBPyConnection, place: Place) -> None:
+    """Put into ``held`` the runs that were not active lately.
+
+    A few are each looked for where they most likely lie, so that zone maps leave little of ten years of runs. Those that
+    have moved since, or only look as if they were known, are looked for by the keys of all.
+    """
+    left = list(place.old)
+    if 0 < len(left) <= FEW_LATE:
+        each = " UNION ALL ".join(
+            f"SELECT rowid, * FROM tocsin.runs WHERE CommitSeq >= {seqs.start} AND CommitSeq < {min(seqs.stop, place.since)}"
+            f" AND RunKey = md5_number($run{n})"
+            for n, seqs in enumerate(place.old.values())
+        )
+        con.execute(f"INSERT INTO held {each}", {f"run{n}": run for n, run in enumerate(left)})
+        found = con.execute("SELECT RunId FROM held WHERE CommitSeq < $since", {"since": place.since}).fetchall()
+        left = sorted({*left} - {run for (run,) in found})
+    if left:
+        old = json.dumps(left, ensure_ascii=False)  # a list as parameter takes 0.1 ms for each of its values
+        con.execute(sql("hold_old"), {"since": place.old_since, "before": place.since, "old": old})
 
 
 def put_runs(staging: Staging, rows: Iterable[Row]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,7 +42,9 @@ class Place:
     """Where the rows of some runs lie: of those that were active lately, and of others."""
 
     since: int  # rows of runs that are not ``old`` have at least this CommitSeq; NEVER: there are none
-    old: Sequence[str]  # runs of which there may be rows
+    old: Mapping[
+        str, range
+    ]  # runs of which there may be rows, and the CommitSeqs of most such rows: a run may have moved
     old_since: int  # these have at least this one; NEVER: there are none
 
 
@@ -63,7 +65,7 @@ class RunLocator:
 
     def place(self, runs: Iterable[str]) -> Place:
         """Where the rows of these runs lie."""
-        since, old_since, old = NEVER, NEVER, []
+        since, old_since, old = NEVER, NEVER, dict[str, range]()
         with self._lock:
             for run in runs:
                 seq = self._recent.get(run)
@@ -72,8 +74,9 @@ class RunLocator:
                     continue
                 segment = self._keys.segment(hash_of(run))
                 if segment is not None:
-                    old.append(run)
-                    old_since = min(old_since, segment * self._width)
+                    first = segment * self._width
+                    old[run] = range(first, first + self._width if segment < SEGMENTS - 1 else NEVER)
+                    old_since = min(old_since, first)
         return Place(since=since, old=old, old_since=old_since)
 
     def note(self, runs: Mapping[str, int]) -> None:
