@@ -117,7 +117,7 @@ def test_a_running_home_is_asked(run: Run, lived: Tocsin) -> None:
     done = run("rules", "backtest", "run-failed", "--json", "--home", lived.home)
     assert 0 == done.returncode, done.stderr
     found = json.loads(done.stdout)
-    # At least its history: it takes what runs of other tests leave on disk, too, as the tocsin of the same user and machine.
+    # At least its history: a run that another test starts in this process may find it, too.
     assert (2, True) == (found["Notified"], 5 <= found["Events"] <= lived.count("RunStatusChanged"))
     again = json.loads(run("rules", "backtest", "run-failed", "--json", "--as-if-live", "--home", lived.home).stdout)
     assert (2, True) == (again["Notified"], again["AsIfLive"])
