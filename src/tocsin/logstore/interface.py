@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -124,12 +124,6 @@ class LogReader(ABC):
         ``limits.rows`` rows come back where limits are given.
         """
 
-    def asking(self, limits: Limits) -> AbstractContextManager[Ask]:
-        """Within the block a few small SELECTs of ours can be asked, of at most ``limits.rows`` rows each, in
-        ``limits.seconds`` together. Raises what ``select`` does.
-        """
-        return nullcontext(lambda sql, params: self.select(sql, params, limits).to_pylist())
-
     @abstractmethod
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
         """Spans of those of ``run_ids`` that have events."""
@@ -177,6 +171,12 @@ class LogReader(ABC):
 
 class LogStore(LogReader):
     """The whole store. One instance a process owns the file; every write goes through one thread at a time."""
+
+    @abstractmethod
+    def asking(self, limits: Limits) -> AbstractContextManager[Ask]:
+        """Within the block a few small SELECTs of ours can be asked, of at most ``limits.rows`` rows each, in
+        ``limits.seconds`` together. Raises what ``select`` does.
+        """
 
     @property
     @abstractmethod

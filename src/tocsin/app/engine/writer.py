@@ -1,9 +1,10 @@
 """The one thread that writes events: queued batches become commits of the log store.
 
 Group commit comes by itself: while one commit is written, batches queue up, and the next commit takes all of them. A
-lone batch is committed at once; what waits when a commit is done waits for more, as long as that took (docs/decisions/0017). Streams (batches with positions, that is Kafka) have a queue of their own, so that a
-backlog of theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a
-commit takes a little of each and is short.
+lone batch is committed at once; what waits when a commit is done waits for more, as long as that took
+(docs/decisions/0017). Streams (batches with positions, that is Kafka) have a queue of their own, so that a backlog of
+theirs neither fills the queue for whoever waits for an answer nor stands before him: while both wait, a commit takes a
+little of each and is short.
 
     streams ──put──► [ queue, bounded ] ─┐
     large ───put───► [ queue, bounded ] ─┼─► append ──► futures done ──► evaluator woken

@@ -181,7 +181,7 @@ class Reader:
 
     @contextlib.contextmanager
     def asking(self, limits: Limits) -> Iterator[Ask]:
-        """See ``LogReader.asking``. Each statement is a transaction of its own, and its rows are no table: a statement
+        """See ``LogStore.asking``. Each statement is a transaction of its own, and its rows are no table: a statement
         lets go of the interpreter 15 times in place of 55, and others want it. It holds little, so no COMMIT counts what
         queries hold because of it.
         """

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from tocsin.clock import Clock, SystemClock, micros
-from tocsin.logstore.interface import Ask, Limits, LogReader
+from tocsin.logstore.interface import Ask, Limits, LogStore
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.statuses import TERMINAL
 from tocsin.model.text.causes import cause_of, one_line
@@ -92,7 +92,7 @@ class StoreFacts:
     minute.
     """
 
-    def __init__(self, log: LogReader, clock: Clock | None = None) -> None:
+    def __init__(self, log: LogStore, clock: Clock | None = None) -> None:
         self._log, self._clock = log, clock or SystemClock()
         self._successes: dict[str, tuple[float, datetime | None]] = {}
 
