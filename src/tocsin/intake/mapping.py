@@ -20,9 +20,11 @@ from tocsin.model.event import DeadReason, MappedEvent, Origin
 from tocsin.model.statuses import STATUS_WORDS, Reason, Status
 from tocsin.model.text.redact import redact
 from tocsin.model.text.strictjson import ReadError, read_json
+from tocsin.model.text.tails import stored_tail
 
 _NAMES = frozenset({"RunId", "Status"})  # of words and numbers only: an object would name nothing
-_REDACTED = ("Message", "LogTail")  # free text
+_SAFE: dict[str, Callable[[str], str]] = {"Message": redact, "LogTail": stored_tail}
+"""How free text is stored; here too, so that a preview shows what is."""
 _SHOWN_FIELDS = 8  # of an event, in a dead letter's detail
 _REASONS = frozenset(r.value for r in Reason)
 
@@ -170,7 +172,8 @@ def _string(column: str, value: object) -> object:
         return word if word in _REASONS else Reason.UNKNOWN.value
     if not isinstance(value, str):
         return value  # the store writes numbers and objects as text, for canonical events too
-    return redact(value) if column in _REDACTED else value
+    safe = _SAFE.get(column)
+    return safe(value) if safe is not None else value
 
 
 def _time_or_none(column: str, value: object) -> object:

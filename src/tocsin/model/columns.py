@@ -68,7 +68,7 @@ RUN_STATUS_CHANGED: tuple[Column, ...] = (
     _s("Reason", "preempted, out_of_memory, timeout, user_canceled, quota, infrastructure, code_error, unknown or ''"),
     _s("Message", "why, in the producer's words"),
     _s("ErrorCode", "the producer's code for it"),
-    _s("LogTail", "last lines of its log, secrets redacted"),
+    _s("LogTail", "last lines of its log as a terminal shows them, secrets redacted"),
     _s("ExperimentName", "the experiment"),
     _s("WorkspaceName", "the workspace or project"),
     _s("RunType", "the kind of run in the producer's words"),

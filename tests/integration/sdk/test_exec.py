@@ -74,6 +74,29 @@ def test_the_life_of_a_command_waits_on_disk_while_tocsin_is_away(env: dict[str,
     assert 1 == len({d["RunId"] for d in (queued, running, failed)})
 
 
+def test_the_tail_holds_the_traceback_before_what_was_written_after_it(env: dict[str, str], spool: Path) -> None:
+    """60 lines of teardown follow the exception; its frames are whole, the bar shows its last state, colours are gone."""
+    script = """import sys, atexit
+sys.stderr.write("".join(f"\\r{i:3d}%|###|" for i in range(101)) + "\\n\\x1b[33mwarning\\x1b[0m\\n")
+atexit.register(lambda: print(*(f"group {i} destroyed" for i in range(60)), sep="\\n", file=sys.stderr))
+def train(): raise RuntimeError("CUDA error")
+train()
+"""
+    done = subprocess.run(wrapped(sys.executable, "-c", script), env=env, capture_output=True, check=False, timeout=60)
+    assert 1 == done.returncode
+    data = events(spool)[-1]["data"]
+    lines = data["LogTail"].split("\n")
+    assert "Traceback (most recent call last):" == lines[0]
+    assert "RuntimeError: CUDA error" in lines[:8]
+    assert ("group 59 destroyed", 50) == (lines[-1], len(lines))
+    assert data["Message"].endswith("RuntimeError: CUDA error")
+
+
+def test_a_progress_bar_and_colours_are_as_seen(env: dict[str, str], spool: Path) -> None:
+    sh(r"printf '\r 10%%|# |\r100%%|##|\n\033[31mred\033[0m\n' >&2; exit 1", env)
+    assert "100%|##|\nred" == events(spool)[-1]["data"]["LogTail"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_a_command_that_a_signal_ends_ends_the_wrapper_by_the_same(
     number: int, env: dict[str, str], spool: Path

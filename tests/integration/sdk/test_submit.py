@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.servers.eventually import eventually
+from tests.servers.process import free_port
 from tocsin import Experiment, Run, ScriptRunConfig, Workspace
 from tocsin.sdk.errors import ActivityFailedException, ExperimentExecutionException
 from tocsin.sdk.running.process import ProcessId, start_of
@@ -379,3 +380,23 @@ def test_fifty_processes_log_to_one_workspace(ws: Workspace, exp: Experiment) ->
     assert [1] * 50 == shared.get_metrics()["all"]
     assert 50 * 4 + 1 == len(exp.get_runs(include_children=True))
     assert list(range(1, 202)) == sorted(r.number for r in exp.get_runs(include_children=True))
+
+
+def test_the_log_tail_of_a_script_that_raised_holds_its_frames_before_other_lines(
+    ws: Workspace, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output after the exception, by a child or at exit, does not push its frames out of the event."""
+    monkeypatch.setenv("TOCSIN_URL", f"http://127.0.0.1:{free_port()}")
+    exp = Experiment(Workspace.from_config(ws.folder), "explore-runs")
+    text = (
+        "import atexit\natexit.register(lambda: print(*range(70), sep='\\n'))\ndef train():\n    {}['rate']\ntrain()\n"
+    )
+    run = exp.submit(script(code, text))
+    error = run.wait_for_completion(raise_on_error=False)["error"]["error"]
+    assert "User program failed with KeyError: 'rate'" == error["message"]
+    found = exp._session.store.database.read("SELECT event FROM outbox ORDER BY seq")
+    tails = [json.loads(e)["data"].get("LogTail") for (e,) in found if '"Failed"' in e]
+    lines = tails[0].split("\n")
+    assert ("Traceback (most recent call last):", "KeyError: 'rate'") == (lines[0], lines[5])
+    assert "    {}['rate']" in lines[:5]
+    assert "69" == lines[-1]

@@ -50,6 +50,7 @@ BASE = {"RunId": "r1", "Status": "Failed"}
         ("Message", "", None),
         ("Message", "login with password=hunter2 failed", "login with password=[redacted] failed"),
         ("LogTail", "Authorization: Bearer abcdefgh", "Authorization: Bearer [redacted]"),
+        ("LogTail", " 1%|  |\r99%|##|\n\x1b[31mred\x1b[0m", "99%|##|\nred"),
         ("Attempt", 2, 2),
         ("Attempt", "3", "3"),
         ("Attempt", [3], None),

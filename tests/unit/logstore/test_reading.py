@@ -238,6 +238,17 @@ def test_secrets_are_redacted_where_mails_show_them(put: Bench) -> None:
     assert "hunter2" in row["Raw"]
 
 
+@pytest.mark.parametrize("others", [0, 2_000], ids=["a small commit", "a large one"])
+def test_a_log_tail_is_stored_as_a_person_would_have_seen_it(put: Bench, others: int) -> None:
+    """Colours are gone and a progress bar stands in its last state, on both ways in; other texts stay as they are."""
+    bar = "epoch 1\n\r 10%|#   |\r100%|####|\n\x1b[31mRuntimeError:\x1b[0m pass\x1b[1mword=hunter2"
+    plain = event("plain", LogTail="tabs\tand  blanks \n stay")
+    put(*(event(f"o{i}") for i in range(others)), event("r1", LogTail=bar), plain)
+    assert "epoch 1\n100%|####|\nRuntimeError: password=[redacted]" == put.run("r1")["LogTail"]
+    assert "tabs\tand  blanks \n stay" == put.run("plain")["LogTail"]
+    assert "\\u001b[31m" in next(e["Raw"] for e in put.events() if e["RunId"] == "r1")
+
+
 def test_retries_unknown_leaves_will_retry_open(put: Bench, clock: ManualClock) -> None:
     events = replace(raw([event(), event("r2", WillRetry=True)], received=clock.now()), retries_unknown=True)
     put.store.append([Batch(raw=(events,))])

@@ -109,6 +109,16 @@ def test_html_is_small_and_holds_nothing_remote() -> None:
     assert bare == []
 
 
+def test_the_tail_in_a_mail_is_what_a_person_saw_with_the_traceback_before_other_lines() -> None:
+    """A mail shows 20 lines: the exception's frames among them, though 40 lines of teardown followed it."""
+    frame = '  File "/job/train.py", line 7, in step\n    loss.backward()\n'
+    text = f"Traceback (most recent call last):\n{frame}\x1b[31mRuntimeError\x1b[0m: nan\n" + "\r 1%\r 2%\n" * 40
+    log = seen(intent(LogTail=text)).run.log  # type: ignore[union-attr]
+    assert 20 == len(log)
+    assert ("Traceback (most recent call last):", *frame.rstrip("\n").split("\n"), "RuntimeError: nan") == log[:4]
+    assert {" 2%", "…"} == set(log[4:])
+
+
 def test_values_are_escaped() -> None:
     evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
     columns: dict[str, Any] = dict.fromkeys(

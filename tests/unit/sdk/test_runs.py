@@ -76,6 +76,35 @@ def test_an_exception_brings_its_traceback(exp: Experiment) -> None:
     assert "ZeroDivisionError: division by zero" in error["debug_stack_trace"]
 
 
+def deep(depth: int) -> None:
+    if depth == 0:
+        raise ValueError("bad shape")
+    [deep, shallow][depth % 2](depth - 1)
+
+
+def shallow(depth: int) -> None:
+    deep(depth)
+
+
+def test_the_log_tail_of_a_run_that_raised_is_its_last_frames(exp: Experiment) -> None:
+    """An interactive run has no log of its own: its event carries the traceback's end, each frame whole."""
+    exp._session.store.sends = True
+    with pytest.raises(ValueError, match="bad shape"), exp.start_logging(snapshot_directory=None):
+        deep(60)
+    run = exp.start_logging(snapshot_directory=None)
+    run.fail("no exception")
+    exp._session.store.sends = False
+    found = [
+        json.loads(e)["data"] for (e,) in exp._session.store.database.read("SELECT event FROM outbox ORDER BY seq")
+    ]
+    tails = [data.get("LogTail", "") for data in found if data["Status"] == "Failed"]
+    lines = tails[0].split("\n")
+    assert "Traceback (most recent call last):" == lines[0]
+    assert "ValueError: bad shape" == lines[-1]
+    assert lines[2].startswith('  File "') and 40 < len(lines) <= 50
+    assert "" == tails[1]
+
+
 def test_fail_after_completed_is_a_failure_and_nothing_wakes_a_canceled_run(exp: Experiment) -> None:
     run = exp.start_logging(snapshot_directory=None)
     run.complete()

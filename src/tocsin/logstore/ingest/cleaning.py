@@ -16,6 +16,7 @@ from tocsin.model.run_state import duration_ms
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL, Reason, Status
 from tocsin.model.text.redact import redact
 from tocsin.model.text.strictjson import ReadError, read_json
+from tocsin.model.text.tails import stored_tail
 
 _STATUS = {word.lower(): word for word in STATUS_WORDS if word != Status.UNKNOWN}
 _REASONS = frozenset(r.value for r in Reason) - {Reason.NONE.value, Reason.UNKNOWN.value}
@@ -82,7 +83,7 @@ def row_of(
         "OriginalStatus": get("OriginalStatus") or word,
         "Reason": reason if reason in _REASONS or not reason else Reason.UNKNOWN.value,
         "Message": redact(row["Message"]),
-        "LogTail": redact(row["LogTail"]),
+        "LogTail": stored_tail(row["LogTail"]),
         "Progress": _share(get("Progress")),
         "Tags": _object(event.columns.get("Tags")),
         "Properties": _object(event.columns.get("Properties")),

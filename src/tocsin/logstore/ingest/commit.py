@@ -44,8 +44,10 @@ from tocsin.model.event import (
 from tocsin.model.statuses import Status
 from tocsin.model.text.redact import WORDS, redact
 from tocsin.model.text.strictjson import ReadError
+from tocsin.model.text.tails import CONTROLS, stored_tail
 
 _SECRETS = "(?i)" + "|".join(sorted(WORDS - {"://", "sig"})) + "|://[^ ]*@|sig="
+_UNCLEAN = {"secrets": _SECRETS, "tails": f"{_SECRETS}|{CONTROLS}"}
 _IS_BEAT = "ok AND fault = '' AND NOT is_status"
 _DETAILS = {
     "no_run_id": (DeadReason.NO_RUN_ID, "no RunId"),
@@ -303,17 +305,17 @@ def read_events(staging: Staging, append_batch: AppendBatch, table: pa.Table, de
 
 
 def _count(con: duckdb.DuckDBPyConnection) -> Counts:
-    (row,) = con.execute(sql("count_events"), {"secrets": _SECRETS}).fetchall()
+    (row,) = con.execute(sql("count_events"), _UNCLEAN).fetchall()
     return Counts(**dict(zip((f.name for f in fields(Counts)), row, strict=True)))
 
 
 def _redact(con: duckdb.DuckDBPyConnection) -> None:
-    """Hide secrets in the texts that are mailed."""
-    found = con.execute(sql("find_secrets"), {"secrets": _SECRETS}).fetchall()
+    """Hide secrets in the texts that are mailed, and make log tails what a person would have seen."""
+    found = con.execute(sql("find_secrets"), _UNCLEAN).fetchall()
     changed = [
-        {"n": n, "Message": redact(message), "LogTail": redact(tail)}
+        {"n": n, "Message": redact(message), "LogTail": stored_tail(tail)}
         for n, message, tail in found
-        if redact(message) != message or redact(tail) != tail
+        if redact(message) != message or stored_tail(tail) != tail
     ]
     if not changed:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tocsin.model.text.tails import last_lines
 from tocsin.notify.channels.base import Notification
 from tocsin.notify.context import Mail
 from tocsin.notify.render import alerts
@@ -61,7 +62,7 @@ def lines(notification: Notification) -> list[str]:
 
 def log(seen: Mail) -> list[str]:
     """The last lines of the run's log."""
-    return list(seen.run.log[-LOG_LINES:]) if seen.run is not None else []
+    return last_lines("\n".join(seen.run.log), LOG_LINES, 4_000) if seen.run is not None else []
 
 
 def links(seen: Mail) -> list[tuple[str, str]]:

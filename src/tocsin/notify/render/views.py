@@ -21,6 +21,7 @@ from tocsin.model.text.causes import cause_of, cut, one_line
 from tocsin.model.text.redact import redact
 from tocsin.model.text.sandbox import TooMuch, Words
 from tocsin.model.text.signed import LASTS, UNSUBSCRIBES, Permit, Signer, Unsubscribe
+from tocsin.model.text.tails import LARGEST, last_lines
 from tocsin.model.text.timespans import read_kql_text, spoken
 from tocsin.notify import context as c
 from tocsin.notify.render import absence as waiting
@@ -73,17 +74,12 @@ def _body(event: Mapping[str, object], name: str, size: int) -> str:
 
 
 def _tail(event: Mapping[str, object]) -> tuple[str, ...]:
-    """The last lines of a log, whole lines only, redacted before they are cut."""
+    """The last lines of a log, the end of its traceback before others; redacted before they are cut."""
     value = event.get("LogTail")
     if not value:
         return ()
-    text = redact(str(value)[-20_000:])
-    lines = [cut(line.rstrip(), 400) for line in shown(text, 20_000).split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    while lines and not lines[0]:
-        lines.pop(0)
-    return tuple(lines[-LOG_LINES:])
+    lines = last_lines(redact(str(value)[-LARGEST:]), LOG_LINES, 20_000)
+    return tuple(cut(shown(line), 400) for line in lines)
 
 
 def _whole(value: object) -> int:

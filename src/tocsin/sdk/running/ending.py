@@ -66,13 +66,17 @@ def user_error(error: BaseException, trace: TracebackType | None) -> dict[str, A
     """A run's error for an exception of the user's program, in azureml's words."""
     import traceback
 
+    from tocsin.model.text.tails import LONGEST, last_lines
+
     name = type(error).__name__
     text = clean(_said(error))
-    stack = "".join(traceback.format_exception(type(error), error, trace))[-16_000:]
+    stack = "".join(traceback.format_exception(type(error), error, trace))
     out = make_error(
         "UserError", f"User program failed with {name}: {text}"[:4000] if text else f"User program failed with {name}"
     )
-    out["error"]["debug_stack_trace"] = clean(stack)
+    out["error"]["debug_stack_trace"] = (
+        clean(stack) if len(stack) <= LONGEST else "\n".join(last_lines(clean(stack), 200, LONGEST))
+    )
     return out
 
 

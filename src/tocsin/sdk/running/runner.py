@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import sqlite3
@@ -22,7 +21,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from tocsin.model.statuses import TERMINAL
-from tocsin.model.text.redact import redact
+from tocsin.model.text.tails import sent_tail, stored_tail, traceback_of
 from tocsin.sdk import config
 from tocsin.sdk.runconfig import targets
 from tocsin.sdk.running import snapshot
@@ -45,9 +44,6 @@ RETRY_EVERY = 1.0
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 Kept = TypeVar("Kept")
-_EXCEPTION = re.compile(
-    r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Failure|Fault|Timeout)\w*)(?::\s?(.*))?$"
-)
 
 
 class Runner:
@@ -229,14 +225,14 @@ class Runner:
         if code == 0:
             self._end("Completed")
             return
-        text = end_of_file(self.folder / "files" / LOG).decode("utf-8", "replace")
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        text = stored_tail(clean(end_of_file(self.folder / "files" / LOG).decode("utf-8", "replace")))
+        lines = [line.rstrip() for line in text.split("\n") if line.strip()]
         message, trace = why(code, lines)
-        facts = {"LogTail": redact(clean("\n".join(lines[-50:])))[-16_000:], "Reason": reason(code, lines)}
+        facts = {"LogTail": sent_tail(text), "Reason": reason(code, lines)}
         if code < 0 and self.status() == "CancelRequested":
             self._end("Canceled")
             return
-        self._end("Failed", make_error("UserError", redact(clean(message)), redact(clean(trace))), facts)
+        self._end("Failed", make_error("UserError", message, trace), facts)
 
     def _end(self, status: str, error: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> None:
         if status == "Canceled":
@@ -246,13 +242,12 @@ class Runner:
 
 def why(code: int, lines: list[str]) -> tuple[str, str]:
     """A failed script's message in azureml's words, and its traceback where it wrote one."""
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    if code > 0 and starts:
-        for line in reversed(lines[starts[-1] :]):
-            if found := _EXCEPTION.match(line):
-                name, text = found.groups()
-                said = f"{name.rpartition('.')[2]}: {text}" if text else name.rpartition(".")[2]
-                return f"User program failed with {said}", "\n".join(lines[starts[-1] :])
+    trace = traceback_of(lines)
+    if code > 0 and trace is not None:
+        name, _, text = trace.said.partition(":")
+        if name.replace(".", "").isidentifier():
+            said = f"{name.rpartition('.')[2]}:{text}" if text else name.rpartition(".")[2]
+            return f"User program failed with {said}", "\n".join(trace.last(200))
     how = f"was killed by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
     last = f": {lines[-1][:500]}" if lines else ""
     return f"User program {how}{last}", ""

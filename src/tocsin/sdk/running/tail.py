@@ -84,11 +84,9 @@ class Tail:
             os.close(self._read)
             self._read = -1
 
-    def lines(self, most: int) -> list[str]:
-        """The last ``most`` lines, bytes that are no UTF-8 replaced. What a carriage return overwrote is left out."""
-        text = self._last_bytes().decode("utf-8", "replace")
-        lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-        return [line for line in lines if line][-most:]
+    def text(self) -> str:
+        """Its end, bytes that are no UTF-8 replaced."""
+        return self._last_bytes().decode("utf-8", "replace")
 
     def _last_bytes(self) -> bytes:
         if self._file_from is None:

@@ -39,8 +39,7 @@ POLL_EVERY = 1.0
 """Seconds after which a cancel is seen."""
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
-MESSAGE_LINES, TAIL_LINES = 5, 50
-LONGEST_MESSAGE, LONGEST_TAIL = 2_000, 16_000  # characters
+MESSAGE_LINES, LONGEST_MESSAGE = 5, 2_000  # lines of the log, and characters in all
 
 
 def new_run_id(name: str, clock: Clock | None = None) -> str:
@@ -123,7 +122,7 @@ def run(wrapped: Wrapped) -> int:
             tail.started()
             print(f"tocsin exec: {wrapped.command[0]}: {e.strerror}", file=sys.stderr)
             reporter.ended(
-                Ended(code=127 if isinstance(e, FileNotFoundError) else 126, signal=0, lines=[e.strerror or ""])
+                Ended(code=127 if isinstance(e, FileNotFoundError) else 126, signal=0, text=e.strerror or "")
             )
             return 127 if isinstance(e, FileNotFoundError) else 126
         tail.started()
@@ -136,7 +135,7 @@ def run(wrapped: Wrapped) -> int:
             Ended(
                 code=code,
                 signal=-code if code < 0 else 0,
-                lines=tail.lines(TAIL_LINES),
+                text=tail.text(),
                 interrupted=(canceled or signal.SIGINT in relay.seen) and code != 0,
                 usage=usage,
             )
@@ -197,7 +196,7 @@ class Ended:
 
     code: int
     signal: int
-    lines: Sequence[str]
+    text: str  # the end of what it wrote to stderr
     interrupted: bool = False
     usage: Mapping[str, str] = field(default_factory=dict)
 
@@ -207,13 +206,16 @@ class Ended:
             return {"Status": "Completed"}
         word = _signal_name(self.signal) if self.signal else str(self.code)
         why = f"killed by {word}" if self.signal else f"exit code {word}"
-        lines = "\n".join(self.lines[-MESSAGE_LINES:])
+        from tocsin.model.text.tails import last_lines, sent_tail, stored_tail
+
+        text = clean(self.text)
+        lines = "\n".join(last_lines(stored_tail(text), MESSAGE_LINES, LONGEST_MESSAGE))
         return {
             "Status": "Canceled" if self.interrupted else "Failed",
             "Reason": "user_canceled" if self.interrupted else "",
             "ErrorCode": word,
             "Message": redact(clean(f"{why}\n{lines}" if lines else why))[:LONGEST_MESSAGE],
-            "LogTail": redact(clean("\n".join(self.lines)))[-LONGEST_TAIL:],
+            "LogTail": sent_tail(text),
         }
 
 

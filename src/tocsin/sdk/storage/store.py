@@ -373,8 +373,15 @@ def _after(row: RunRow, at: int) -> int:
 
 
 def _error_facts(row: RunRow) -> dict[str, Any]:
-    error = json.loads(row.error).get("error", {}) if row.error else {}
-    return {"Message": error.get("message"), "ErrorCode": error.get("code")} if row.status == "Failed" else {}
+    if row.status != "Failed" or not row.error:
+        return {}
+    error = json.loads(row.error).get("error", {})
+    facts = {"Message": error.get("message"), "ErrorCode": error.get("code")}
+    if stack := error.get("debug_stack_trace"):
+        from tocsin.model.text.tails import sent_tail
+
+        facts["LogTail"] = sent_tail(str(stack))
+    return facts
 
 
 def _dump(labels: Mapping[str, str | None]) -> str:
