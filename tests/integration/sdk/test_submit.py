@@ -397,6 +397,6 @@ def test_the_log_tail_of_a_script_that_raised_holds_its_frames_before_other_line
     found = exp._session.store.database.read("SELECT event FROM outbox ORDER BY seq")
     tails = [json.loads(e)["data"].get("LogTail") for (e,) in found if '"Failed"' in e]
     lines = tails[0].split("\n")
-    assert ("Traceback (most recent call last):", "KeyError: 'rate'") == (lines[0], lines[5])
-    assert "    {}['rate']" in lines[:5]
+    assert "Traceback (most recent call last):" == lines[0]
+    assert "    {}['rate']" in lines[: lines.index("KeyError: 'rate'")]
     assert "69" == lines[-1]
