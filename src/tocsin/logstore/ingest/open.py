@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import cast
 
 import duckdb
+import pyarrow
 
 from tocsin.config.yaml.sizes import parse_size
 from tocsin.errors import StoreError, StoreLost
@@ -102,7 +103,11 @@ def _settle_imports() -> None:
     import and searches the whole path again, 80 µs each time: a list of fifty strings took 8 ms. A None in sys.modules
     fails at once. To see whether what is registered is a dataset it imports them, with Parquet and what reads from
     clouds: 10 MiB.
+
+    Arrow looks for pandas too, once, where numpy is installed. Its compiled import takes that None for a module and
+    fails with AttributeError, so it looks before the None is there.
     """
+    pyarrow.array([])
     absent = cast("ModuleType", None)
     if importlib.util.find_spec("pandas") is None:
         sys.modules.setdefault("pandas", absent)
