@@ -53,13 +53,61 @@ def _overlaps(text: str) -> bool:
     return any(text.startswith(text[at:]) for at in range(1, len(text)))
 
 
+_BINNED = {"datetime": ("bin_time", "1970-01-01"), "timespan": ("bin_span", "0s")}
+"""Type of what is binned -> our function, and from where KQL counts the bins."""
+_RANGES = {"datetime": "range_time", "timespan": "range_span", "real": "range_real"}
+
+
+def timed(node: Any, columns: Types) -> Any:
+    """``bin``, ``abs`` and ``range()`` of times, whose form depends on types; any other node as it is.
+
+    Upstream takes a size for a timespan only where it is a literal (``bin(TimeGenerated, 1d / 4)`` is none), and the
+    bin of a timespan for whole seconds.
+    """
+    match node:
+        case ir.FunctionCall(name=name, args=(value, size)) if name.lower() in ("bin", "floor"):
+            kind = type_of(value, columns) or "datetime"
+            written = isinstance(size, ir.Literal) and kind == "datetime"
+            if type_of(size, columns) == "timespan" and kind in _BINNED and not written:
+                function, start = _BINNED[kind]
+                return ir.FunctionCall(HIDDEN + function, (value, size, ir.Literal(start, kind)))
+        case ir.FunctionCall(name=name, args=(value,)) if (
+            name.lower() == "abs" and type_of(value, columns) == "timespan"
+        ):
+            return ir.FunctionCall(f"{HIDDEN}span_abs", (value,))
+        case ir.FunctionCall(name=name, args=(start, stop, *step)) if name.lower() == "range" and len(step) < 2:
+            kinds = {type_of(each, columns) for each in (start, stop, *step)}
+            kind = next((each for each in _RANGES if each in kinds), "long")
+            by = (
+                step[0] if step else ir.Literal(1, "long") if kind in ("long", "real") else ir.Literal("1h", "timespan")
+            )
+            return ir.FunctionCall(HIDDEN + _RANGES.get(kind, "range_number"), (start, stop, by))
+    return node
+
+
 def bounded(source: Any) -> Any:
-    """A ``range`` that ends with an error where it would give too many values. Raises for one of fractions."""
+    """A ``range`` that ends with an error where it would give too many values."""
     kinds = {type_of(bound, {}) for bound in (source.start, source.stop, source.step)}
-    if "real" in kinds:  # upstream would round them
-        raise QueryError("range takes whole numbers or times", hint=f"extend {source.name} = {source.name} * 0.5")
-    name = "until_time" if kinds & {"datetime", "timespan"} else "until_number"
+    name = "until_time" if "datetime" in kinds else "until_number"
     return replace(source, stop=ir.FunctionCall(HIDDEN + name, (source.start, source.stop, source.step)))
+
+
+def counted(source: Any) -> tuple[Any, list[Any]]:
+    """A ``range`` over fractions or timespans as one over whole numbers, and the operator that turns these into its
+    values; any other source as it is. DuckDB's series are of whole numbers and of times.
+    """
+    if not isinstance(source, ir.RangeSource) or type_of(source.start, {}) == "datetime":
+        return source, []
+    if not {type_of(bound, {}) for bound in (source.start, source.stop, source.step)} & {"real", "timespan"}:
+        return source, []
+    steps = ir.BinaryOp("/", ir.BinaryOp("-", source.stop, source.start), source.step)
+    last = ir.FunctionCall("tolong", (ir.FunctionCall("bin", (ir.FunctionCall("todouble", (steps,)), _ONE)),))
+    value = ir.BinaryOp("+", source.start, ir.BinaryOp("*", ir.ColumnRef(source.name), source.step))
+    numbers = replace(source, start=ir.Literal(0, "long"), stop=last, step=_ONE)
+    return numbers, [ir.Extend((ir.NamedExpr(value, source.name),))]
+
+
+_ONE = ir.Literal(1, "long")
 
 
 def aggregates(op: Any, columns: Types) -> Any:

@@ -12,7 +12,7 @@ from tocsin.errors import QueryError
 from tocsin.kql.bind import markers
 from tocsin.kql.bind import rowfunctions as windows
 from tocsin.kql.bind.bounds import MAX_READS, check_size, check_tree, expression_size
-from tocsin.kql.bind.calls import REGEXES, bounded
+from tocsin.kql.bind.calls import REGEXES, bounded, counted, timed
 from tocsin.kql.bind.coerce import coerced, truth
 from tocsin.kql.bind.filters import in_filter
 from tocsin.kql.bind.simplify import simplified
@@ -70,10 +70,11 @@ class Pass:
             body, known[name] = self.query(bound, _without(known, name, tables))
             self.costs[name] = self.reads - before
             lets.append((name, body))
-        source, columns = self.source(query.source, known, frozenset(name for name, _ in query.lets))
+        first, after = counted(upstream.resolve_lets(query.source, []))
+        source, columns = self.source(first, known, frozenset(name for name, _ in query.lets))
         operators = []
         order: windows.Order = None
-        for each in query.operators:
+        for each in (*after, *query.operators):
             if markers.marker(each) == "serialize":
                 order = order or ()
                 continue
@@ -225,8 +226,7 @@ class Pass:
                 made = replace(each, **changes) if changes else each
                 if fault := fault_of(made, columns):
                     raise self.text.fault(fault, each)
-                made = coerced(made, columns)
-                made = simplified(made, columns)
+                made = simplified(timed(coerced(made, columns), columns), columns)
             memo[id(each)] = made
             return made
 

@@ -97,7 +97,6 @@ INSTEAD = {
     "hash_many": "hash_md5(strcat(…))",
     "new_guid": "the same events must always give the same answer; use EventId",
     "rand": "the same events must always give the same answer; take some with where hash_md5(RunId) startswith '0'",
-    "range": "range x from 1 to 5 step 1, or make-series",
     "row_rank_dense": "row_number() after sort",
     "row_rank_min": "row_number() after sort",
     "row_window_session": "prev() after sort, then iff(t - prev > 30m, …)",
@@ -108,12 +107,33 @@ INSTEAD = {
 }
 """Functions that are refused -> what to write instead, or why."""
 
+_AS_TEXT = (  # of _f + _i * _s microseconds, as KQL writes a timespan inside a dynamic value: 1.02:00:00
+    "list_transform([_f + _i * _s], lambda _u: CASE WHEN _u < 0 THEN '-' ELSE '' END || CASE WHEN abs(_u) >= 86400000000 "
+    "THEN CAST(abs(_u) // 86400000000 AS VARCHAR) || '.' ELSE '' END "
+    "|| CAST(to_microseconds(abs(_u) % 86400000000) AS VARCHAR))[1]"
+)
+MOST_LISTED = 1 << 20
+"""Most elements of an array that ``range()`` gives. Source: the reference of range()."""
+
+
+def _listed(step: str, first: str, last: str, value: str) -> str:
+    """SQL of a list of ``value`` of ``_f`` (the first), ``_s`` (the step) and ``_i`` (0, 1, …), both ends included; as
+    in KQL it has as many as fit where there are more than ``MOST_LISTED``.
+    """
+    steps = f"least({MOST_LISTED}, greatest(0, 1 + CAST(floor((_l - _f) / nullif(_s, 0)) AS BIGINT)))"
+    named = (
+        f"list_transform([{first}], lambda _f: list_transform([{last}], lambda _l: list_transform([{step}], lambda _s: "
+    )
+    return f"{named}list_transform(range(0, {steps}), lambda _i: {value}))[1])[1])[1]"
+
+
 SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "bag_has_key": ("coalesce(json_type({0}) = 'OBJECT' AND list_contains(json_keys({0}), {1}), FALSE)", (2,)),
     "bag_keys": ("(CASE WHEN json_type({0}) = 'OBJECT' THEN to_json(json_keys({0})) END)", (1,)),
     "datetime_local_to_utc": ("(({0} AT TIME ZONE {1}) AT TIME ZONE 'UTC')", (2,)),
     "datetime_utc_to_local": ("(({0} AT TIME ZONE 'UTC') AT TIME ZONE {1})", (2,)),
     "series_fit_line_dynamic": (_FIT, (1,)),
+    "range": ("generate_series({0}, {1}, 1)", (2, 3)),  # written anew by the types of its arguments: calls.timed
     "set_difference": (_ONCE % (_ARRAY % 0, f"NOT list_contains({_ARRAY % 1}, _x)"), (2,)),
     "set_intersect": (_ONCE % (_ARRAY % 0, f"list_contains({_ARRAY % 1}, _x)"), (2,)),
     "set_union": (_ONCE % (f"list_concat({_ARRAY % 0}, {_ARRAY % 1})", "TRUE"), (2,)),
@@ -141,6 +161,7 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
         "% NULLIF(abs(epoch_us({1})), 0))",
         (2,),
     ),
+    "__tocsin_span_abs": ("to_microseconds(abs(epoch_us({0})))", (1,)),
     "__tocsin_span_times": ("to_microseconds(CAST(round(epoch_us({0}) * {1}) AS BIGINT))", (2,)),
     # of a text that does not overlap itself
     "__tocsin_countof": (_APART, (2,)),
@@ -157,6 +178,22 @@ SCALARS: dict[str, tuple[str, tuple[int, ...]]] = {
     "__tocsin_default": ("coalesce({0}, {1})", (2,)),
     "__tocsin_indexof": (_INDEX, (3,)),
     "__tocsin_number": ("row_number() OVER ()", (0,)),
+    "__tocsin_range_number": (
+        _listed("CAST({2} AS BIGINT)", "CAST({0} AS BIGINT)", "CAST({1} AS BIGINT)", "_f + _i * _s"),
+        (3,),
+    ),
+    "__tocsin_range_real": (
+        _listed("CAST({2} AS DOUBLE)", "CAST({0} AS DOUBLE)", "CAST({1} AS DOUBLE)", "_f + _i * _s"),
+        (3,),
+    ),
+    "__tocsin_range_span": (
+        _listed("epoch_us({2})", "epoch_us({0})", "epoch_us({1})", _AS_TEXT),
+        (3,),
+    ),
+    "__tocsin_range_time": (
+        _listed("epoch_us({2})", "epoch_us({0})", "epoch_us({1})", "make_timestamp(_f + _i * _s)"),
+        (3,),
+    ),
     "__tocsin_rank_asc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} ASC NULLS FIRST)", (2,)),
     "__tocsin_rank_desc": ("row_number() OVER (PARTITION BY {0} ORDER BY {1} DESC NULLS LAST)", (2,)),
     # With a fixed delimiter as it is: DuckDB wants a constant, which upstream's CASE over its type is not on every

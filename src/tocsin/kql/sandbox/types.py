@@ -155,7 +155,9 @@ _RESULT: dict[str, str] = {
 }
 _OURS = {
     "__tocsin_bin_time": "datetime",
-    **dict.fromkeys([f"__tocsin_{name}" for name in ("bin_span", "span_times", "span_over", "span_rest")], "timespan"),
+    **dict.fromkeys(
+        [f"__tocsin_{name}" for name in ("bin_span", "span_abs", "span_times", "span_over", "span_rest")], "timespan"
+    ),
 }
 _OF_FIRST = frozenset(["min", "max", "any", "take_any", "percentile", "minif", "maxif"])
 _COMPARISONS = frozenset(
