@@ -1,9 +1,14 @@
 """What a newcomer and a monitoring system see: the demo, the README's line, the pages, Prometheus, a full disk."""
 
+import contextlib
 import json
+import os
+import pty
 import re
 import resource
+import select
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,7 +27,7 @@ from tests.oracle.events import Histories
 from tests.oracle.oracle import differences, occurrences, status_is
 from tests.pages import shown_on
 from tests.servers.eventually import eventually
-from tests.servers.process import ServerMissing
+from tests.servers.process import ServerMissing, free_port
 from tests.servers.prometheus import PrometheusServer, prometheus_binary
 from tests.servers.smtp import SmtpServer
 
@@ -181,3 +186,29 @@ def test_a_full_disk(make_tocsin: MakeTocsin, smtp: SmtpServer) -> None:
     tocsin.idle()
     assert [] == differences(occurrences(history, status_is("Failed", final=True)), tocsin.notified())
     assert "tocsin_store_reopened_total" in tocsin.metrics()
+
+
+@pytest.mark.timeout(120)
+def test_on_a_terminal_it_prints_sentences(wheel: Path) -> None:
+    """`tocsin up --demo` says on a pseudo-terminal which run failed, why, and whom it mailed; elsewhere it prints JSON."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    command = [str(wheel / "tocsin"), "up", "--demo", "--port", str(free_port())]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
+    os.close(theirs)
+    text = b""
+    try:
+        while not re.search(rb"mailed +\S+@example.org: .+ failed", text):
+            assert select.select([ours], [], [], 60)[0], text.decode()
+            text += os.read(ours, 65536)
+    finally:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while chunk := os.read(ours, 65536):
+                text += chunk
+        process.wait(60)
+        os.close(ours)
+    lines = text.decode().splitlines()
+    fired = [line for line in lines if re.match(r"\d\d:\d\d:\d\d  fired .+ failed: .+ \(run-failed, error\)", line)]
+    assert fired, text.decode()
+    assert not [line for line in lines if line.startswith("{")]

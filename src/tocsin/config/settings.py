@@ -319,7 +319,9 @@ class LogSettings(YamlModel):
         default="info", description="debug, info, warning or error.", examples=["warning"]
     )
     format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="text, json, or auto: text on a terminal, else json.", examples=["json"]
+        default="auto",
+        description="text (sentences for people), json, or auto: text on a terminal, else json.",
+        examples=["json"],
     )
 
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from tocsin.app.engine import allocator
 from tocsin.app.project.content import load_content
 from tocsin.app.run.app import App
+from tocsin.app.run.sentences import sentences, structured
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home, throwaway_home
 from tocsin.config.settings import HttpSettings, LogSettings, Settings
@@ -225,18 +226,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def set_up_logging(settings: LogSettings) -> None:
-    """Lines on stderr: for people on a terminal, else JSON."""
+    """Lines on stderr: sentences for people on a terminal, else JSON."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if text else structlog.processors.JSONRenderer()
+    last: list[structlog.typing.Processor] = (
+        [sentences(colour=sys.stderr.isatty())] if text else [structured, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(CURRENT_STDERR),

@@ -443,6 +443,7 @@ class EndpointSender:
             log.info(
                 "delivery_sent", delivery=delivery.id, channel=delivery.channel, receiver=delivery.receiver,
                 message_id=delivery.message_id, attempt=attempt, intents=delivery.intents[:MOST_LOGGED],
+                people={"address": delivery.address, "subject": delivery.subject},
             )  # fmt: skip
             point("after_sent")
             return
