@@ -1,4 +1,4 @@
-"""Bodies that the server sends: JSON with times in UTC, and RFC 9457 problems."""
+"""What the server sends: JSON with times in UTC, RFC 9457 problems, and the way back from a form."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote, unquote
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from tocsin.model.text.timespans import kql_text
 from tocsin.turns import turn
@@ -88,3 +90,35 @@ def problem(
     """An ``application/problem+json`` response (RFC 9457). ``detail`` says what would be right."""
     body = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {}), **more}
     return Response(encode(body), status, dict(headers or {}), media_type="application/problem+json")
+
+
+# -- what was done -----------------------------------------------------------------------------------------------------
+
+_SAID = "tocsin_said"
+"""A cookie with what the last form did, shown once. An address holds no text that a page would show as tocsin's own."""
+_MOST_SAID = 3_000  # bytes of the cookie, of which browsers keep 4,096
+
+
+def local(to: str, otherwise: str = "/") -> str:
+    """``to`` where it is a page of ours, else ``otherwise``."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else otherwise
+
+
+def said_at(to: str, said: str) -> Response:
+    """Go to ``to``, a page of ours, which says what was done."""
+    answer = RedirectResponse(local(to), 303)
+    while len(kept := quote(said)) > _MOST_SAID:
+        said = said[: len(said) * 3 // 4] + "…"
+    answer.set_cookie(_SAID, kept, max_age=60, httponly=True, samesite="lax")
+    return answer
+
+
+def said_to(request: Request) -> str:
+    """What the reader's last form did; '' where the page says nothing of it."""
+    return unquote(request.cookies.get(_SAID, ""))
+
+
+def forget_said(request: Request, answer: Response) -> None:
+    """It was shown."""
+    if _SAID in request.cookies:
+        answer.delete_cookie(_SAID, httponly=True, samesite="lax")

@@ -347,8 +347,8 @@ class Api(ActingApi, OnCallApi):
     async def _runs(self, request: Request) -> Response:
         q = request.query_params
         asked = RunsAsked(
-            limit=limit(request), status=q.get("status", ""), experiment=q.get("experiment", ""), target=q.get("target", ""),
-            workspace=q.get("workspace", ""), parent=q.get("parent", ""), search=q.get("search", ""),
+            limit=limit(request), status=q.getlist("status"), experiment=q.getlist("experiment"), target=q.getlist("target"),
+            workspace=q.getlist("workspace"), parent=q.getlist("parent"), search=q.get("search", ""),
             tags=tuple(tag_of(text) for text in q.getlist("tag") if text),
         )  # fmt: skip
         return answer({"runs": await self._ask(self._app.runs, asked)})

@@ -17,6 +17,7 @@ from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import TocsinError
 from tocsin.model.active import ActionKind, PreferenceKind
 from tocsin.notify.routing.matchers import Op, matcher, text_of
+from tocsin.web.answers import said_at
 from tocsin.web.api import Asker
 from tocsin.web.guard import caller
 
@@ -55,7 +56,7 @@ class Console:
         alert = await self._found(request)
         return self.page(
             "alert", request, alert=alert, by=self.by(request), people=self.people(), lengths=LENGTHS,
-            said=request.query_params.get("said", "")[:300], silence=silence_of(alert),
+            silence=silence_of(alert),
         )  # fmt: skip
 
     async def _act(self, request: Request) -> Response:
@@ -168,8 +169,7 @@ class Console:
             await self._prefer(kind, by, matchers if any(given.values()) else "", None)
             return back("/subscriptions", "Done.", by)
         rows = await self.ask(lambda: self._app.acting.preferences())
-        said = request.query_params.get("said", "")[:300]
-        return self.page("subscriptions", request, rows=rows, by=self.by(request), people=self.people(), said=said)
+        return self.page("subscriptions", request, rows=rows, by=self.by(request), people=self.people())
 
     async def _end(self, request: Request) -> Response:
         await form_of(request)
@@ -232,8 +232,7 @@ def _said(done: dict[str, Any]) -> str:
 
 def back(to: str, said: str, by: str) -> Response:
     """Go to ``to``, a page of ours, which says what was done; the browser keeps who did it."""
-    to = to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
-    answer = RedirectResponse(f"{to}{'&' if '?' in to else '?'}said={quote(said)}", 303)
+    answer = said_at(to, said)
     answer.set_cookie(BY, quote(by), max_age=_YEAR, httponly=True, samesite="lax")
     return answer
 

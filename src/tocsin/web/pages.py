@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
@@ -26,7 +26,7 @@ from tocsin.model.text.timespans import spoken
 from tocsin.web import mailview
 from tocsin.web.access.credentials import COOKIE, session_word
 from tocsin.web.access.sessions import LASTS, Logins, Sessions
-from tocsin.web.answers import plain, scripted
+from tocsin.web.answers import forget_said, plain, said_to, scripted
 from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.console import SHOWN
 from tocsin.web.guard import address_of, from_elsewhere
@@ -83,10 +83,10 @@ class Pages:
         mails = await self._ask(self._app.mails, 10)
         runs = await self._ask(self._app.runs, RunsAsked(limit=10))
         return self.page(
-            "overview", request, ready=ready, degraded=detail["degraded"], counts=counts, alerts=alerts,
+            "overview", request, names=await self._names([*active, *alerts]), ready=ready, degraded=detail["degraded"], counts=counts, alerts=alerts,
             detail=_flat({name: value for name, value in detail.items() if name != "degraded"}),
             mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
-            active=active, more=more, said=request.query_params.get("said", "")[:300],
+            active=active, more=more,
         )  # fmt: skip
 
     async def _notifications(self, request: Request) -> Response:
@@ -112,7 +112,12 @@ class Pages:
         q = request.query_params
         rule, run = q.get("rule", ""), q.get("run", "")
         rows = await self._ask(self._app.alerts, limit(request), rule, run)
-        return self.page("alerts", request, alerts=rows, rule=rule, run=run)
+        return self.page("alerts", request, alerts=rows, rule=rule, run=run, names=await self._names(rows))
+
+    async def _names(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        """How runs of these rows are called, by their ids."""
+        ids = list({row["RunId"] for row in rows if row["RunId"]})
+        return await self._ask(self._app.run_names, ids) if ids else {}
 
     async def _rules(self, request: Request) -> Response:
         return self.page("rules", request, rules=await self._ask(self._app.rules_status))
@@ -121,7 +126,12 @@ class Pages:
         rule = await find_rule(self._ask, request)
         alerts = await self._ask(self._app.alerts, 20, rule["Rule"])
         return self.page(
-            "rule", request, rule=rule, facts=_facts(rule["Explanation"]) if rule["Explanation"] else [], alerts=alerts
+            "rule",
+            request,
+            rule=rule,
+            facts=_facts(rule["Explanation"]) if rule["Explanation"] else [],
+            alerts=alerts,
+            names=await self._names(alerts),
         )
 
     async def _login(self, request: Request) -> Response:
@@ -195,11 +205,13 @@ class Pages:
         again = ""
         chosen = "every" in request.query_params  # what opens meanwhile must not be chosen unseen
         if name in _LIVE and request.method == "GET" and code == 200 and not chosen:
-            again = str(request.url.remove_query_params("said").replace(scheme="", netloc=""))
+            again = str(request.url.replace(scheme="", netloc=""))
         inside = bool(session_word(request.headers))
         now = self._app.clock.now()
+        context.setdefault("said", said_to(request))
         html = template.render(here=top, again=again, version=__version__, now=now, inside=inside, **context)
         answer = HTMLResponse(html, code, headers=dict(headers or {}))
+        forget_said(request, answer)
         return scripted(answer) if again else answer
 
     def _when(self, value: datetime | None) -> Markup:

@@ -48,6 +48,9 @@ class ReadPorts(Protocol):
     def alerts(self, limit: int = 100, rule: str = "", run: str = "") -> list[Row]:
         """Rows of ``Alerts``, newest first."""
 
+    def run_names(self, ids: Sequence[str]) -> Mapping[str, Row]:
+        """``RunId DisplayName ExperimentName`` of those of these runs that are known, by id."""
+
     def mails(self, limit: int = 100, address: str = "", state: str = "") -> Sequence[Delivery]:
         """Deliveries, newest first."""
 

@@ -220,7 +220,7 @@ def test_a_page_of_another_site_acts_on_nothing(opened: Opened) -> None:
         odd = client.post(f"/alerts/{one['AlertId']}/snooze", data={"by": "anna", "for": "soon"})
     nobody = httpx.post(f"{opened.tocsin.url}/alerts/{one['AlertId']}/comment", data={"text": "x"}, trust_env=False)
     assert (403, 303, 400) == (foreign.status_code, nowhere.status_code, odd.status_code)
-    assert nowhere.headers["location"].startswith("/?")
+    assert "/" == nowhere.headers["location"]
     assert 400 == nobody.status_code
     assert "anna" == opened.whole(one)["AcknowledgedBy"]
 

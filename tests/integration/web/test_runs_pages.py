@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -95,6 +96,18 @@ def test_a_list_is_filtered_searched_and_sorted(client: httpx.Client, slow: str)
     assert ["fit-1"] == listed(client, "tag=team%3Dranking+1")
     assert slow in listed(client, "status=Running&target=loc&workspace=lab")
     assert ["fit-1", "fit-0"] == listed(client, "q=CLAIM+!%5Bplot&sort=-RunId")
+    assert ["fit-1"] == listed(client, "tag=team&tag=team%3Dranking+1") and [] == listed(
+        client, "tag=team%3D0&tag=team%3D1"
+    )
+    assert {"fit-0", "fit-1", slow} == {
+        id_
+        for id_ in listed(client, "status=Completed&status=Running&sort=RunId&top=1&limit=1000")
+        if id_ in ("fit-0", "fit-1", slow)
+    }
+    kept = client.get("/runs?tag=team&tag=x&status=Failed&sort=RunId").text
+    assert 'name="tag" value="x"' in kept and "/runs?tag=team&amp;status=Failed&amp;sort=RunId" in kept.replace(
+        "status=Failed&amp;tag=team", "tag=team&amp;status=Failed"
+    )
     assert ["leaf-0"] == listed(client, "q=leaf-0") and [] == listed(client, "q=leaf-0&top=1")
     assert ["fit-0"] == listed(client, "q=bold&sort=RunId&limit=1")
     assert ["fit-1"] == listed(client, "q=bold&sort=RunId&limit=1&page=2")
@@ -106,9 +119,9 @@ def test_a_list_is_filtered_searched_and_sorted(client: httpx.Client, slow: str)
 def test_a_view_with_charts_is_saved_for_everybody(client: httpx.Client) -> None:
     address = "/runs?tag=team&chart=loss%2C+nothing&sort=RunId&column=Description"
     page = client.get(address)
-    assert '<polyline class="c1"' in page.text and "script-src 'self'" in page.headers["content-security-policy"]
+    assert '<polyline class="c1 d0"' in page.text and "script-src 'self'" in page.headers["content-security-policy"]
     saved = client.post("/run/save-view", data={"name": "  team's   loss ", "back": address})
-    assert (303, address) == (saved.status_code, saved.headers["location"].partition("&said=")[0])
+    assert (303, address) == (saved.status_code, saved.headers["location"])
     shown, here = client.get("/runs").text, client.get(address).text
     assert "team&#39;s loss</a>" in shown and 'aria-current="page">team&#39;s loss</a>' in here
     for wrong in (
@@ -122,12 +135,56 @@ def test_a_view_with_charts_is_saved_for_everybody(client: httpx.Client) -> None
     assert "None of these runs has logged nothing." in client.get("/runs?chart=nothing").text
 
 
+def test_an_address_puts_no_words_into_a_page(client: httpx.Client) -> None:
+    """What a form did is said once, by a cookie that the server set: a link cannot make tocsin say anything."""
+    pages = ("/runs", "/runs/fit-0", "/", "/open", "/subscriptions", "/consumers")
+    assert all("Your session ended" not in client.get(f"{page}?said=Your+session+ended").text for page in pages)
+    done = client.post("/run/tag", data={"run": "leaf-0", "back": "/runs?q=leaf-0"})
+    assert "/runs?q=leaf-0" == done.headers["location"]
+    assert "no run is selected" not in done.headers["location"]
+    assert "Nothing was changed: write a tag" in client.get("/runs?q=leaf-0").text
+    assert "Nothing was changed" not in client.get("/runs?q=leaf-0").text
+
+
+def test_names_stand_first_and_ids_can_be_copied(client: httpx.Client) -> None:
+    """In lists the run's name, else its experiment, is the link; the id stands small behind it."""
+    page = client.get("/runs?q=fold-0&sort=RunId").text
+    assert '<a class="name" href="/runs/fold-0">fold</a> <span class="id copied">fold-0</span>' in page
+    assert (
+        '<a class="name" href="/runs/fit-0">curves</a> <span class="id copied">fit-0</span>'
+        in client.get("/runs?q=bold").text
+    )
+
+
+def test_axes_say_numbers_for_their_range(desk: Browser, running: Tocsin, slow: str) -> None:
+    """As the page's own script writes them in a real browser."""
+    desk.open(f"{running.url}/runs/fit-0")
+    texts = desk.run(
+        "const f = (...v) => labels(false)(null, v), t = (...v) => labels(true)(null, v);"
+        "return [f(0, 200e6, 400e6), f(0, 1e-5, 2e-5), f(0, 2.5, 5), f(1.2e6, 1.25e6), f(0, 5000, 10000), f(0.9995, 1), t(0, 90, 3600, 5400, 172800)]"
+    )
+    assert [
+        ["0", "200 M", "400 M"], ["0", "1e-5", "2e-5"], ["0", "2.5", "5.0"], ["1.20 M", "1.25 M"], ["0", "5 k", "10 k"], ["0.9995", "1.0000"],
+        ["0 s", "1 min 30 s", "1 h", "1 h 30", "2 d"],
+    ] == texts  # fmt: skip
+
+
+def test_nine_runs_are_compared_and_the_bound_is_said(client: httpx.Client) -> None:
+    nine = "&".join(f"run={id_}" for id_ in ("fit-0", "fit-1", "fold-0", "fold-1", "leaf-0", "leaf-1", "a", "b", "c"))
+    assert "6 runs compared" in client.get(f"/compare?{nine}").text
+    many = client.get("/compare?" + "&".join(f"run=r{n}" for n in range(21)))
+    assert 400 == many.status_code and "at most 20 runs are compared at once; these are 21" in many.text
+
+
 def test_the_api_filters_exactly(client: httpx.Client) -> None:
-    def found(**asked: str) -> list[str]:
+    def found(**asked: Any) -> list[str]:
         return [row["RunId"] for row in client.get("/api/v1/runs", params=asked).json()["runs"]]
 
     assert (
         ["fit-1"] == found(tag="team=Ranking 1") and [] == found(tag="team=Ranking") and [] == found(experiment="curv")
+    )
+    assert {"fit-0", "fit-1"} == set(found(tag=["team"], status=["Completed", "Failed"])) and [] == found(
+        tag=["team", "nope"]
     )
     assert ["fold-0"] == found(parent="fit-0") and {"fit-0", "fit-1"} == set(found(search="claim", workspace="lab"))
 
@@ -192,7 +249,7 @@ def test_a_run_of_nobodys_workspace_is_tagged_and_described(client: httpx.Client
     assert ({"env": "prod", "seen": "yes"}, "*why* [x](javascript:alert(1))") == (row["Tags"], row["Description"])
     shown = client.get(path).text
     assert "<em>why</em>" in shown and 'href="javascript' not in shown
-    assert "does+not+say" in client.post("/run/cancel", data={"run": id_}).headers["location"].replace("%20", "+")
+    assert "does%20not%20say" in client.post("/run/cancel", data={"run": id_}).headers["set-cookie"]
 
 
 def test_tags_and_cancel_in_the_list_by_a_thumb(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import tocsin.web
-from tocsin.app.runs.curves import Curve
+from tocsin.app.runs.curves import Curve, shown
 from tocsin.app.runs.tree import lines, tree
 from tocsin.web.runs.files import _whole
 from tocsin.web.runs.markdown import html
-from tocsin.web.runs.plots import plots, rounded
+from tocsin.web.runs.plots import folded, plots, rounded
 
 VENDOR = Path(tocsin.web.__file__).parent / "pages" / "vendor"
 
@@ -52,10 +52,38 @@ def test_a_plot_is_drawn_in_its_frame_and_in_words() -> None:
         Curve(run="a", name="one", stepped=False, x=(0,), y=(5.0,)),
     ]  # fmt: skip
     loss, one = plots(curves, ["a", "b"])
-    assert ("step", "seconds", True, False) == (loss.axis, one.axis, one.single, loss.single)
-    assert '<polyline class="c1" points="0.0,0.0 300.0,160.0 600.0,80.0"/>' in loss.svg
+    assert ("step", "index", True, False) == (loss.axis, one.axis, one.single, loss.single)
+    assert '<polyline class="c1 d0" points="0.0,0.0 300.0,160.0 600.0,80.0"/>' in loss.svg
+    assert (
+        '<polyline class="c0 d0 point" points="300.0,80.0 300.0,80.0"/>' in one.svg
+    )  # one value beside others' curves
+    assert [] == plots([curves[2]], ["a"])  # a table says as much
     assert "b: from 3 to 2, least 1, greatest 3" in loss.words
     assert '"color":1' in loss.data
+
+
+def test_more_than_eight_plots_are_folded_by_prefix_and_none_is_cut() -> None:
+    def drawn(*names: str) -> list[tuple[str, int, bool]]:
+        curves = [Curve(run="a", name=name, stepped=True, x=(0, 1), y=(1.0, 2.0)) for name in names]
+        return [(g.prefix, len(g.plots), g.opened) for g in folded(plots(curves, ["a"]))]
+
+    few = [f"train/m{n}" for n in range(8)]
+    assert [("", 8, True)] == drawn(*few)
+    assert [("", 1, True), ("train/", 8, True), ("val/", 30, False)] == drawn(
+        *few, *(f"val/m{n}" for n in range(30)), "x"
+    )
+    assert [] == drawn()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1_234_567.0, "1.235 M"), (3.4e-5, "3.4e-5"), (0.0, "0"), (1.3e9, "1.3 G"), (2.5e17, "2.5e17"), (0.93, "0.93"), (250_000, "250 k"),
+        (99_999.0, "99999"), (-1.2e6, "-1.2 M"), (float("nan"), "nan"), (None, "–"),
+    ],
+)  # fmt: skip
+def test_a_number_is_written_in_few_characters(value: float | None, words: str) -> None:
+    assert words == shown(value)
 
 
 @pytest.mark.parametrize(

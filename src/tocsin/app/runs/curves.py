@@ -13,8 +13,10 @@ Select = Callable[..., list[Row]]
 
 BUCKETS: Final = 300
 """Buckets of a curve; two points each at most."""
-MOST_NAMES: Final = 60
-"""Metrics of a page."""
+MOST_NAMES: Final = 500
+"""Metrics of a page; where there are more it says so."""
+_POINTS: Final = 20 * BUCKETS
+"""Buckets of all curves of one run together: a page of many metrics draws each with fewer."""
 
 _NAMES = """
 SELECT Name, count(*) AS Points, count(Value) AS Numbers, arg_max(Value, (coalesce(Step, 0), "Time")) AS Last,
@@ -28,17 +30,14 @@ WITH points AS (
   WHERE list_contains($runs, RunId) AND list_contains($names, Name) AND isfinite(Value)
 ), spans AS (
   SELECT RunId, Name, count(*) = count(Step) AND (min(Step) < max(Step) OR count(*) = 1) AS Stepped,
-    min(Step) AS FirstStep, max(Step) AS LastStep, min(Moment) AS First, max(Moment) AS Last
+    min(Step) AS FirstStep, max(Step) AS LastStep
   FROM points GROUP BY ALL
-), known AS (
-  SELECT *, NOT Stepped AND bool_or(Stepped) OVER (PARTITION BY Name) AS Counted FROM spans
 ), placed AS (
-  SELECT p.RunId, p.Name, s.Stepped, Value, CASE WHEN Stepped THEN Step ELSE Moment - First END AS X,
-    CASE WHEN Stepped THEN (Step - FirstStep) / nullif(LastStep - FirstStep, 0) ELSE (Moment - First) / nullif(Last - First, 0) END AS Part
-  FROM points p JOIN known s ON p.RunId = s.RunId AND p.Name = s.Name AND NOT s.Counted
+  SELECT p.RunId, p.Name, true AS Stepped, Value, Step AS X, (Step - FirstStep) / nullif(LastStep - FirstStep, 0) AS Part
+  FROM points p JOIN spans s ON p.RunId = s.RunId AND p.Name = s.Name AND s.Stepped
   UNION ALL
-  SELECT p.RunId, p.Name, true, Value, row_number() OVER one - 1, (row_number() OVER one - 1) / count(*) OVER (PARTITION BY p.RunId, p.Name)
-  FROM points p JOIN known s ON p.RunId = s.RunId AND p.Name = s.Name AND s.Counted
+  SELECT p.RunId, p.Name, false, Value, row_number() OVER one - 1, (row_number() OVER one - 1) / count(*) OVER (PARTITION BY p.RunId, p.Name)
+  FROM points p JOIN spans s ON p.RunId = s.RunId AND p.Name = s.Name AND NOT s.Stepped
   WINDOW one AS (PARTITION BY p.RunId, p.Name ORDER BY Moment)
 )
 SELECT RunId, Name, Stepped, CAST(floor(coalesce(Part, 0) * $buckets) AS INTEGER) AS Bucket,
@@ -49,9 +48,7 @@ FROM placed GROUP BY ALL ORDER BY Name, RunId, Bucket
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One metric of one run. ``x`` are steps. Where none of the runs gave steps ``x`` are seconds since the first value; where
-    only some did, the values of the others are counted from 0.
-    """
+    """One metric of one run. ``x`` are steps; where the run gave none its values are counted from 0."""
 
     run: str
     name: str
@@ -62,14 +59,18 @@ class Curve:
 
 def logged(select: Select, run: str) -> list[Row]:
     """What a run logged: a row a metric with ``Name Points Numbers Last Least Greatest LastText LastColumns``."""
-    return select(_NAMES, run=run, limit=500)
+    return select(_NAMES, run=run, limit=MOST_NAMES + 1)
+
+
+def _buckets(names: int) -> int:
+    return max(min(BUCKETS, _POINTS // max(names, 1)), 20)
 
 
 def curves(select: Select, runs: Sequence[str], names: Sequence[str]) -> list[Curve]:
     """Curves of these metrics of these runs, by name and then in the order of ``runs``."""
     if not runs or not names:
         return []
-    rows = select(_CURVES, runs=list(runs), names=list(names)[:MOST_NAMES], buckets=BUCKETS)
+    rows = select(_CURVES, runs=list(runs), names=list(names)[:MOST_NAMES], buckets=_buckets(len(names)))
     found: dict[tuple[str, str], tuple[bool, list[tuple[float, float]]]] = {}
     for row in rows:
         _, points = found.setdefault((row["Name"], row["RunId"]), (row["Stepped"], []))
@@ -87,5 +88,15 @@ def curves(select: Select, runs: Sequence[str], names: Sequence[str]) -> list[Cu
 
 
 def shown(value: float | None) -> str:
-    """A number in few characters."""
-    return "–" if value is None else str(value) if not math.isfinite(value) else f"{value:.6g}"
+    """A number in few characters: 1.2 M, 3.4e-5."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if size < 1e-3 or size >= 1e15:
+        return f"{value:.3g}".replace("e-0", "e-").replace("e+", "e")
+    for least, unit, word in ((1e12, 1e12, " T"), (1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e5, 1e3, " k")):
+        if size >= least:
+            return f"{value / unit:.4g}{word}"
+    return f"{value:.5g}"

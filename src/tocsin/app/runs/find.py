@@ -21,13 +21,13 @@ class RunsAsked:
 
     limit: int = 100
     offset: int = 0
-    status: str = ""
-    experiment: str = ""
-    target: str = ""
-    workspace: str = ""
-    parent: str = ""
+    status: Sequence[str] = ()  # one of these, as of the four below
+    experiment: Sequence[str] = ()
+    target: Sequence[str] = ()
+    workspace: Sequence[str] = ()
+    parent: Sequence[str] = ()
     top_only: bool = False  # without runs that another run started
-    tags: Sequence[tuple[str, str | None]] = ()  # (key, value); a value of None: the key is there
+    tags: Sequence[tuple[str, str | None]] = ()  # all of these: (key, value); a value of None: the key is there
     search: str = ""  # in id, name, description, experiment, status, submitter, owner and tags; any case
     sort: str = "LastSeen"  # one of SORTS
     descending: bool = True
@@ -42,14 +42,12 @@ def select(asked: RunsAsked) -> tuple[str, Mapping[str, object]]:
     wheres = ["true"]
     like = "contains(lower({0}), lower(${1}))" if asked.partial else "{0} = ${1}"
     exact = {"Status": asked.status, "WorkspaceName": asked.workspace, "ParentRunId": asked.parent}
-    for column, value in exact.items():
-        if value:
-            wheres.append(f"{column} = ${column}")
-            parameters[column] = value
-    for column, value in {"ExperimentName": asked.experiment, "Target": asked.target}.items():
-        if value:
-            wheres.append(like.format(column, column))
-            parameters[column] = value
+    for column, values in (exact | {"ExperimentName": asked.experiment, "Target": asked.target}).items():
+        names = {f"{column}{n}": value for n, value in enumerate(values) if value}
+        form = "{0} = ${1}" if column in exact else like
+        if names:
+            wheres.append(f"({' OR '.join(form.format(column, name) for name in names)})")
+            parameters.update(names)
     if asked.top_only:
         wheres.append("ParentRunId = ''")
     for n, (key, wanted) in enumerate(asked.tags):

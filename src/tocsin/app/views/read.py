@@ -53,6 +53,7 @@ _EVENTS = """
 SELECT * EXCLUDE (Raw) FROM RunStatusChanged
 WHERE RunId = $run AND TimeGenerated BETWEEN $first AND $last ORDER BY Attempt, TimeGenerated, CommitSeq LIMIT 1000
 """
+_NAMES = "SELECT RunId, DisplayName, ExperimentName FROM Runs WHERE RunId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))"
 _ALERTS_OF_RUN = 'SELECT * FROM Alerts WHERE RunId = $run ORDER BY "Time" LIMIT 1000'
 
 _DYNAMIC = {t: frozenset(c.name for c in cs if c.type is KqlType.DYNAMIC) for t, cs in TABLES.items()}
@@ -124,6 +125,10 @@ class Reading:
     def alerts(self, limit: int = 100, rule: str = "", run: str = "") -> list[Row]:
         """See ``ReadPorts.alerts``."""
         return self._rows(_ALERTS, limit=min(limit, MAX_ROWS), rule=rule, run=run)
+
+    def run_names(self, ids: Sequence[str]) -> Mapping[str, Row]:
+        """See ``ReadPorts.run_names``."""
+        return {row["RunId"]: row for row in self._rows(_NAMES, ids=json.dumps(list(ids)))}
 
     def mails(self, limit: int = 100, address: str = "", state: str = "") -> Sequence[Delivery]:
         """See ``ReadPorts.mails``."""

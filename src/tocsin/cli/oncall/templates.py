@@ -182,7 +182,7 @@ def _failed(place: Home, most: int) -> list[dict[str, Any]]:
     from tocsin.cli.client import asking
 
     with asking(place) as asked:
-        found = [asked.run(row["RunId"]) for row in asked.runs(RunsAsked(limit=most, status="Failed"))]
+        found = [asked.run(row["RunId"]) for row in asked.runs(RunsAsked(limit=most, status=("Failed",)))]
     return [each["events"][-1] for each in found if each is not None and each["events"]]
 
 
@@ -193,7 +193,7 @@ def _stored(place: Home, run: str) -> tuple[dict[str, Any] | None, list[dict[str
 
     with asking(place) as asked:
         if not run:
-            failed = asked.runs(RunsAsked(limit=1, status="Failed"))
+            failed = asked.runs(RunsAsked(limit=1, status=("Failed",)))
             if not failed:
                 return None, []
             run = failed[0]["RunId"]

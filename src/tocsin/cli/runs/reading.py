@@ -75,7 +75,7 @@ def list_runs(
         from tocsin.app.runs.find import RunsAsked
 
         wanted = RunsAsked(
-            limit=min(last, 1000), status=status, experiment=experiment, target=target, parent=parent, search=search,
+            limit=min(last, 1000), status=(status,), experiment=(experiment,), target=(target,), parent=(parent,), search=search,
             tags=tuple(pairs(tags, "--tags").items()),
         )  # fmt: skip
         received.runs_list(wanted, home or HERE, style.form == "json")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -24,13 +24,22 @@ USUAL: Final = ("ExperimentName", "Status", "Tags", "Message", "DurationMs", "St
 PER_PAGE: Final = 100
 MOST_CHARTS: Final = 12
 _FILTERS = ("q", "status", "experiment", "target", "tag", "workspace", "top", "chart", "sort", "limit")
+_REPEATED = ("status", "experiment", "target", "tag", "workspace")
+"""Filters that may stand more than once: a run has each of the tags, and one of the others' values."""
+
+
+def _several(query: QueryParams, name: str) -> list[str]:
+    """The values of a parameter, each once; of one that may stand once only the last."""
+    values = list(dict.fromkeys(value for value in query.getlist(name) if value))
+    return values if name in _REPEATED else values[-1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListAsked:
     """The parameters of a list's address."""
 
-    given: Mapping[str, str]
+    given: Mapping[str, str]  # of parameters that may stand twice the first
+    more: Sequence[tuple[str, str]]  # the others of these, each by its parameter
     columns: tuple[str, ...]
     page: int
 
@@ -42,7 +51,8 @@ class ListAsked:
             if name not in COLUMNS:
                 raise HTTPException(400, f"column: '{name[:40]}' is none of {', '.join(COLUMNS)}")
         return cls(
-            given={name: query[name] for name in _FILTERS if query.get(name)},
+            given={name: values[0] for name in _FILTERS if (values := _several(query, name))},
+            more=[(name, value) for name in _REPEATED for value in _several(query, name)[1:]],
             columns=columns,
             page=whole_number(query, "page", 1, 1, 10_000),
         )
@@ -70,18 +80,22 @@ class ListAsked:
         column, descending = self.sort
         if column not in SORTS:
             raise HTTPException(400, f"sort: '{column[:40]}' is no column to sort by")
-        one = self.given.get
-        tag = one("tag", "")
+        every = {name: [v for n, v in (*self.given.items(), *self.more) if n == name] for name in _REPEATED}
         return RunsAsked(
-            limit=min(self.limit + 1, MOST), offset=(self.page - 1) * self.limit, status=one("status", ""), experiment=one("experiment", ""),
-            target=one("target", ""), workspace=one("workspace", ""), top_only=bool(one("top", "")), tags=(tag_of(tag),) if tag else (),
-            search=one("q", ""), sort=column, descending=descending, partial=True,
+            limit=min(self.limit + 1, MOST), offset=(self.page - 1) * self.limit, status=every["status"],
+            experiment=every["experiment"], target=every["target"], workspace=every["workspace"],
+            top_only=bool(self.given.get("top")), tags=[tag_of(tag) for tag in every["tag"]],
+            search=self.given.get("q", ""), sort=column, descending=descending, partial=True,
         )  # fmt: skip
+
+    def without(self, taken: tuple[str, str]) -> str:
+        """The address without one of ``more``."""
+        return replace(self, more=[each for each in self.more if each != taken]).address(page="")
 
     def address(self, **changes: str) -> str:
         """The list's address with other parameters; '' takes one away."""
         given = {**self.given, **({"page": str(self.page)} if self.page > 1 else {}), **changes}
-        pairs = [(name, value) for name, value in given.items() if value]
+        pairs = [(name, value) for name, value in given.items() if value] + list(self.more)
         if self.columns != USUAL:
             pairs += [("column", name) for name in self.columns]
         return "/runs" + (f"?{urlencode(pairs)}" if pairs else "")

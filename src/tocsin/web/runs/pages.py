@@ -10,26 +10,25 @@ from urllib.parse import parse_qs, quote
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.app.runs.actions import NoSuchRun
+from tocsin.app.runs.curves import MOST_NAMES
 from tocsin.app.runs.find import tag_of
 from tocsin.app.runs.tree import lines, tree
 from tocsin.errors import StoreError, TocsinError
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL
-from tocsin.web.answers import scripted
+from tocsin.web.answers import local, said_at, scripted
 from tocsin.web.api import Asker
 from tocsin.web.pages import span
 from tocsin.web.runs import markdown
 from tocsin.web.runs.asked import COLUMNS, ListAsked
 from tocsin.web.runs.files import FilePages
-from tocsin.web.runs.plots import plots
+from tocsin.web.runs.plots import folded, plots
 
-MOST_COMPARED: Final = 8
-"""Runs that are compared at once: as many as there are colours."""
-_SHOWN = 60
-"""Metrics of a run that are drawn."""
+MOST_COMPARED: Final = 20
+"""Runs that are compared at once."""
 
 
 class RunPages:
@@ -61,9 +60,9 @@ class RunPages:
         curves = await self._ask(self._app.curves, ids, asked.charts) if asked.charts else []
         drawn = list(dict.fromkeys(c.run for c in curves))[:MOST_COMPARED]
         return (self._scripted if drawn else self._page)(
-            "runs", request, plots=[p for p in plots([c for c in curves if c.run in drawn], drawn) if not p.single], drawn=drawn,
+            "runs", request, plots=folded(plots([c for c in curves if c.run in drawn], drawn)), drawn=drawn,
             views=await self._ask(self._app.run_views.all), runs=rows[: asked.limit], more=len(rows) > asked.limit, asked=asked, all_columns=COLUMNS,
-            statuses=sorted(STATUS_WORDS), choices=choices, terminal=TERMINAL, said=request.query_params.get("said", "")[:1000],
+            statuses=sorted(STATUS_WORDS), choices=choices, terminal=TERMINAL,
         )  # fmt: skip
 
     async def _run(self, request: Request) -> Response:
@@ -74,15 +73,15 @@ class RunPages:
         run = found["run"]
         family = await self._ask(self._app.family, run["RootRunId"])
         logged = await self._ask(self._app.logged, id_)
-        names = [row["Name"] for row in logged if row["Numbers"]][:_SHOWN]
+        names = [row["Name"] for row in logged if row["Numbers"]]
         curves = await self._ask(self._app.curves, [id_], names)
         kept = await run_sync(self._app.run_actions.folders.find, id_)
         files = [] if kept is None else await run_sync(kept.files)
         return self._scripted(
-            "run", request, **found, tree=tree(family, id_), family=len(family), logged=logged,
-            plots=[p for p in plots(curves, [id_]) if not p.single], kept=kept is not None, files=files,
+            "run", request, **found, tree=tree(family, id_), family=len(family), logged=logged[:MOST_NAMES],
+            cut=len(logged) > MOST_NAMES, plots=folded(plots(curves, [id_])), kept=kept is not None, files=files,
             described=markdown.html(run["Description"], id_), periods=_periods(found["events"], run, self._app.clock.now()),
-            over=run["Status"] in TERMINAL, said=request.query_params.get("said", "")[:1000],
+            over=run["Status"] in TERMINAL,
         )  # fmt: skip
 
     async def _compare(self, request: Request) -> Response:
@@ -96,9 +95,9 @@ class RunPages:
         curves = await self._ask(self._app.curves, ids, names)
         last = [{row["Name"]: _last(row) for row in logged[id_]} for id_ in ids]
         return self._scripted(
-            "compare", request, runs=runs, plots=[p for p in plots(curves, ids) if not p.single],
+            "compare", request, runs=runs, plots=folded(plots(curves, ids)),
             facts=lines([_facts(run) for run in runs]), tags=lines([run["Tags"] for run in runs]),
-            properties=lines([run["Properties"] for run in runs]), metrics=lines(last), hidden=max(0, len(names) - 60),
+            properties=lines([run["Properties"] for run in runs]), metrics=lines(last), hidden=max(0, len(names) - MOST_NAMES),
         )  # fmt: skip
 
     # -- acts ----------------------------------------------------------------------------------------------------------
@@ -109,28 +108,26 @@ class RunPages:
         ids = form.get("run", [])[:100]
         if verb in ("save-view", "remove-view"):
             return await self._view(verb, form)
-        back = _local(
-            (form.get("back") or [""])[0] or (f"/runs/{quote(ids[0], safe='')}" if len(ids) == 1 else "/runs")
-        )
+        back = (form.get("back") or [""])[0] or (f"/runs/{quote(ids[0], safe='')}" if len(ids) == 1 else "/runs")
         if not ids:
-            return _back(back, "Nothing was changed: no run is selected.")
+            return said_at(local(back, "/runs"), "Nothing was changed: no run is selected.")
         try:
-            return _back(back, await self._done(verb, ids, form))
+            return said_at(local(back, "/runs"), await self._done(verb, ids, form))
         except NoSuchRun as e:
             raise HTTPException(404, str(e)) from e
 
     async def _view(self, verb: str, form: dict[str, list[str]]) -> Response:
-        name, address = (form.get("name") or [""])[0], _local((form.get("back") or [""])[0])
+        name, address = (form.get("name") or [""])[0], local((form.get("back") or [""])[0], "/runs")
         try:
             if verb == "save-view":
                 await self._ask(self._app.run_views.save, name, address)
-                return _back(address, "View saved: everybody finds it here.")
+                return said_at(address, "View saved: everybody finds it here.")
             await self._ask(self._app.run_views.remove, name)
         except StoreError:
             raise
         except TocsinError as e:
             raise HTTPException(400, str(e)) from e
-        return _back(address, "View removed.")
+        return said_at(address, "View removed.")
 
     async def _done(self, verb: str, ids: Sequence[str], form: dict[str, list[str]]) -> str:
         """What became of it, in a sentence."""
@@ -209,11 +206,3 @@ async def _form(request: Request) -> dict[str, list[str]]:
         return parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=300)
     except ValueError as e:
         raise HTTPException(400, "the form has too many fields") from e
-
-
-def _local(target: str) -> str:
-    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/runs"
-
-
-def _back(to: str, said: str) -> Response:
-    return RedirectResponse(f"{to}{'&' if '?' in to else '?'}said={quote(said[:900])}", 303)

@@ -15,7 +15,9 @@ from tocsin.app.runs.curves import Curve, shown
 WIDTH: Final = 600
 HEIGHT: Final = 160
 COLORS: Final = 8
-"""Colours of curves in tocsin.css."""
+"""Colours of curves in tocsin.css; later runs have them again, dashed and then dotted."""
+AT_ONCE: Final = 8
+"""Plots that are shown without opening a group of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,8 @@ class Plot:
         return msgspec.json.encode({"name": self.name, "axis": self.axis, "series": series}).decode()
 
     def color(self, run: str) -> int:
-        """The number of a run's colour."""
-        return self.runs.index(run) % COLORS
+        """The number of a run's colour and line: the colour is its rest by COLORS."""
+        return self.runs.index(run)
 
     @property
     def single(self) -> bool:
@@ -66,16 +68,17 @@ class Plot:
         ys = [y for c in self.curves for y in c.y]
         left, right = min(xs), max(xs)
         low, high = rounded(min(ys), max(ys))
-        parts = [
-            Markup('<polyline class="c{}" points="{}"/>').format(
-                self.color(c.run),
-                " ".join(
-                    f"{_part(x, left, right) * WIDTH:.1f},{(1 - _part(y, low, high)) * HEIGHT:.1f}"
-                    for x, y in zip(c.x, c.y, strict=True)
-                ),
-            )
-            for c in self.curves
-        ]
+        parts = []
+        for c in self.curves:
+            places = [
+                f"{_part(x, left, right) * WIDTH:.1f},{(1 - _part(y, low, high)) * HEIGHT:.1f}"
+                for x, y in zip(c.x, c.y, strict=True)
+            ]
+            dot = len(places) == 1  # of a line from a point to itself only its round ends are seen
+            line = Markup('<polyline class="c{} d{}{}" points="{}"/>')
+            color = self.color(c.run)
+            points = " ".join(places * 2 if dot else places)
+            parts.append(line.format(color % COLORS, color // COLORS, " point" if dot else "", points))
         frame = Markup(
             '<div class="axes"><span>{}</span><span>{}</span></div>'
             '<svg viewBox="-2 -2 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
@@ -105,11 +108,35 @@ def _part(value: float, low: float, high: float) -> float:
 
 
 def plots(curves: Sequence[Curve], runs: Sequence[str]) -> list[Plot]:
-    """A plot a metric that has numbers."""
+    """A plot a metric that has numbers; none where each has a single value, of which a table says as much."""
     names = dict.fromkeys(c.name for c in curves if c.x)
     out = []
     for name in names:
         mine = tuple(c for c in curves if c.name == name and c.x)
-        axis = "step" if all(c.stepped for c in mine) else "seconds"
+        axis = "step" if any(c.stepped for c in mine) else "index"
         out.append(Plot(name=name, axis=axis, curves=mine, runs=tuple(runs)))
+    return out if not all(plot.single for plot in out) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Plots of metrics with the same prefix (``train/``); '' of those without one."""
+
+    prefix: str
+    plots: tuple[Plot, ...]
+    opened: bool
+
+
+def folded(plots: Sequence[Plot]) -> list[Group]:
+    """All ``plots``: as they are where they are few, else by their prefixes, of which the first are open."""
+    if len(plots) <= AT_ONCE:
+        return [Group(prefix="", plots=tuple(plots), opened=True)] if plots else []
+    found: dict[str, list[Plot]] = {}
+    for plot in plots:
+        prefix, slash, _ = plot.name.partition("/")
+        found.setdefault(prefix + slash if slash else "", []).append(plot)
+    out, shown_ = [], 0
+    for prefix, mine in sorted(found.items()):
+        out.append(Group(prefix=prefix, plots=tuple(mine), opened=shown_ < AT_ONCE))
+        shown_ += len(mine)
     return out

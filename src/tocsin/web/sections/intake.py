@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.app.runs.curves import Curve
 from tocsin.model.active import AuditKind
-from tocsin.web.answers import scripted
+from tocsin.web.answers import said_at, scripted
 from tocsin.web.api import replayed
 from tocsin.web.console import form_of
 from tocsin.web.ports import Row
@@ -41,8 +42,7 @@ class IntakePages:
         consumer = request.query_params.get("consumer", "")
         rows = await self._ask(self._app.consumers)
         letters = await self._ask(self._app.dead_letters, consumer, _SHOWN)
-        said = request.query_params.get("said", "")[:300]
-        return self._page("consumers", request, consumers=rows, letters=letters, consumer=consumer, said=said)
+        return self._page("consumers", request, consumers=rows, letters=letters, consumer=consumer)
 
     async def _replay(self, request: Request) -> Response:
         """One dead letter, or all of a consumer."""
@@ -54,7 +54,7 @@ class IntakePages:
         self._ask.audit(request, AuditKind.REPLAY, replayed(ids, consumer))
         done = await self._ask(self._app.replay_dead_letters, ids, "" if ids else consumer)
         words = ", ".join(f"{word} {n}" for word, n in done.items() if n) or "nothing was left"
-        return RedirectResponse(f"/consumers?{_query(consumer=consumer, said=words)}", 303)
+        return said_at("/consumers" + (f"?{urlencode({'consumer': consumer})}" if consumer else ""), words)
 
     async def _charts(self, request: Request) -> Response:
         hours = request.query_params.get("hours", "24")
@@ -84,9 +84,3 @@ def plots_of(rows: Sequence[Row]) -> list[Plot]:
         name = "Minutes that completed runs took"
         found.append(Plot(name=name, axis="hours from now", curves=tuple(minutes), runs=("median", "p95")))
     return found
-
-
-def _query(**given: str) -> str:
-    from urllib.parse import urlencode
-
-    return urlencode({key: value for key, value in given.items() if value})

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from tocsin.model.active import ActionKind
 from tocsin.notify.routing.matchers import Op, matcher, text_of
+from tocsin.web.answers import said_at
 from tocsin.web.console import Console, back
 
 SHOWN = 200
@@ -40,7 +41,7 @@ class OpenPages:
         return self._console.page(
             "open", request, alerts=rows[:SHOWN], found=len(rows), total=total, asked=asked,
             every=request.query_params.get("every") == "1",
-            by=self._console.by(request), people=self._console.people(), said=request.query_params.get("said", "")[:300],
+            by=self._console.by(request), people=self._console.people(),
         )  # fmt: skip
 
     async def _act(self, request: Request) -> Response:
@@ -75,7 +76,7 @@ class OpenPages:
         common = _common(chosen)
         if not common:
             why = "they have no field in common that a silence could match" if chosen else "choose alerts"
-            return RedirectResponse(f"{here}&{urlencode({'said': f'Nothing was silenced: {why}.'})}", 303)
+            return said_at(here, f"Nothing was silenced: {why}.")
         matchers = text_of([matcher(name, Op.EQUAL, value) for name, value in common.items()])
         return RedirectResponse(f"/alerts/{chosen[0]['AlertId']}/silence?{urlencode({'matchers': matchers})}", 303)
 
