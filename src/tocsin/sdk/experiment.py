@@ -12,7 +12,7 @@ from tocsin.sdk.errors import ServiceException, UserErrorException
 from tocsin.sdk.run import Run
 from tocsin.sdk.runs import Runs
 from tocsin.sdk.session import Session
-from tocsin.sdk.storage.rows import New
+from tocsin.sdk.storage.rows import New, labels_asked
 from tocsin.sdk.text import clean, experiment_name, run_id_of, string_value, string_values
 
 if TYPE_CHECKING:
@@ -174,16 +174,25 @@ class Experiment:
 
     @staticmethod
     def list(
-        workspace: Workspace, experiment_name: str | None = None, view_type: str = "ActiveOnly"
+        workspace: Workspace, experiment_name: str | None = None, view_type: str = "ActiveOnly", tags: Any = None
     ) -> list[Experiment]:
-        """Experiments of a workspace by name; ``view_type`` ActiveOnly, ArchivedOnly or All."""
+        """Experiments of a workspace by name; ``view_type`` ActiveOnly, ArchivedOnly or All; ``tags`` a key, or a dict of them."""
         views = {"ActiveOnly": "archived = 0", "ArchivedOnly": "archived = 1", "All": "1"}
         if view_type not in views:
             raise UserErrorException(f"view_type: {view_type!r} is none of {', '.join(views)}")
         rows = workspace._session.store.database.read(
-            f"SELECT name FROM experiments WHERE {views[view_type]} ORDER BY name"
+            f"SELECT name, tags FROM experiments WHERE {views[view_type]} ORDER BY name"
         )
-        return [Experiment._of(workspace._session, r[0]) for r in rows if experiment_name in (None, r[0])]
+        wanted = labels_asked(tags, "tags")
+
+        def has(found: Mapping[str, Any]) -> bool:
+            return all(key in found and value in (None, found[key]) for key, value in wanted.items())
+
+        return [
+            Experiment._of(workspace._session, name)
+            for name, found in rows
+            if experiment_name in (None, name) and has(json.loads(found))
+        ]
 
     @staticmethod
     def delete(workspace: Workspace, experiment_id: str) -> None:

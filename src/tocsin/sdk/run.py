@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tocsin.model.statuses import TERMINAL
 from tocsin.sdk import config
-from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
+from tocsin.sdk.errors import (
+    ExperimentExecutionException,
+    RunEnvironmentException,
+    ServiceException,
+    UserErrorException,
+)
 from tocsin.sdk.parts.labels import Labelled
 from tocsin.sdk.parts.logged import LogsMetrics
 from tocsin.sdk.running.ending import user_error, watch
@@ -175,6 +180,23 @@ class Run(Labelled, LogsMetrics):
 
         return wait(self, show_output, raise_on_error)
 
+    def clean(self) -> builtins.list[str]:
+        """Remove the copy of the source that a submitted script ran in; its files and snapshot stay.
+
+        Returns one sentence for each folder removed. Raises ExperimentExecutionException where there is none, or the script still runs.
+        """
+        folder = self._session.run_folder(self.id) / "code"
+        if self.status not in TERMINAL:
+            raise ExperimentExecutionException(f"run {self.id} is {self.status}: its script may need {folder}")
+        if not folder.is_dir():
+            raise ExperimentExecutionException(
+                f"run {self.id} has no folder of its own: it was not submitted, or cleaned before"
+            )
+        import shutil
+
+        shutil.rmtree(folder)
+        return [f"Removed temporary run directory {folder}"]
+
     # --- parents and children ---
 
     @property
@@ -257,6 +279,12 @@ class Run(Labelled, LogsMetrics):
         if key not in _context:
             _context[key] = _load(folder, run_id, True) if run_id else _offline()
         return _context[key]
+
+    @classmethod
+    def get_submitted_run(cls, **kwargs: Any) -> Run:
+        """As ``get_context(allow_offline=False)``, which azureml recommends instead since it deprecated this."""
+        warn_once("submitted", "Run.get_submitted_run() is deprecated: write Run.get_context()")
+        return cls.get_context(allow_offline=False, **kwargs)
 
     @staticmethod
     def get(workspace: Workspace, run_id: str) -> Run:

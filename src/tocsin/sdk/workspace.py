@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from tocsin.sdk import config
 from tocsin.sdk.errors import WorkspaceException
 from tocsin.sdk.runconfig import ComputeTarget, targets
+from tocsin.sdk.sending.known import known
 from tocsin.sdk.session import Session, session_of
-from tocsin.sdk.text import clean
+from tocsin.sdk.text import clean, string_values
 
 if TYPE_CHECKING:
     from tocsin.sdk.experiment import Experiment
@@ -52,10 +54,14 @@ class Workspace:
     @classmethod
     def create(
         cls, name: str, auth: Any = None, subscription_id: str | None = None, resource_group: str | None = None,
-        exist_ok: bool = False, path: str | Path = ".", **_azure: Any,
+        location: str | None = None, create_resource_group: bool = True, sku: str | None = None,
+        tags: Mapping[str, Any] | None = None, exist_ok: bool = False, path: str | Path = ".", **_azure: Any,
     ) -> Self:  # fmt: skip
         """Make the folder ``path`` a workspace. Raises ProjectSystemException where it is one, unless ``exist_ok``."""
-        settings = {"workspace_name": clean(name), "resource_group": resource_group, "subscription_id": subscription_id}
+        settings = {
+            "workspace_name": clean(name), "resource_group": resource_group, "subscription_id": subscription_id,
+            "location": location, "sku": sku, "tags": string_values(tags, "tag") or None,
+        }  # fmt: skip
         return cls._of(session_of(config.attach(Path(path), settings, exist_ok=exist_ok)))
 
     @classmethod
@@ -65,6 +71,27 @@ class Workspace:
     ) -> Self:  # fmt: skip
         """The workspace called ``name`` at ``path`` or above it. Raises WorkspaceException where it is called otherwise."""
         return cls(workspace_name=name, path=path)
+
+    @staticmethod
+    def list(
+        subscription_id: str | None = None, auth: Any = None, resource_group: str | None = None
+    ) -> dict[str, builtins.list[Workspace]]:
+        """Workspaces by name: those of this user on this machine that have sent events, and the one here.
+
+        A workspace whose file names another subscription or resource group is left out.
+        """
+        places = []
+        for folder in (None, *known()):
+            try:
+                places.append(config.find(folder))
+            except WorkspaceException:
+                continue  # none is here, or its file cannot be read
+        asked = {"subscription_id": subscription_id, "resource_group": resource_group}
+        out: dict[str, builtins.list[Workspace]] = {}
+        for place in {place.folder: place for place in places}.values():
+            if all(value in (None, "", place.settings.get(key) or value) for key, value in asked.items()):
+                out.setdefault(place.name, []).append(Workspace._of(session_of(place)))
+        return out
 
     @property
     def name(self) -> str:
@@ -85,6 +112,22 @@ class Workspace:
     def subscription_id(self) -> str:
         """As its file says; tocsin has no use for it."""
         return str(self._session.settings.get("subscription_id") or "")
+
+    @property
+    def location(self) -> str:
+        """As its file says; tocsin has no use for it."""
+        return str(self._session.settings.get("location") or "")
+
+    @property
+    def sku(self) -> str:
+        """As its file says, else azureml's default; tocsin has no use for it."""
+        return str(self._session.settings.get("sku") or "basic")
+
+    @property
+    def tags(self) -> dict[str, str | None]:
+        """As its file says."""
+        found = self._session.settings.get("tags")
+        return dict(found) if isinstance(found, Mapping) else {}
 
     @property
     def compute_targets(self) -> dict[str, ComputeTarget]:

@@ -102,6 +102,17 @@ def test_filters_narrow(run: Run, lived: Tocsin) -> None:
     assert [] == column("Id", "dead-letters", "list", "--consumer", "event-grid")
 
 
+def test_a_query_works_on_received_runs_too(run: Run, lived: Tocsin) -> None:
+    """It was ignored outside a workspace, positional or not."""
+    assert ["r3"] == json.loads(run("runs", "list", "[?Status=='Completed'].RunId", "--home", lived.home).stdout)
+    shown = run("runs", "show", "r1", "--query", "Run.RunId || run.RunId", "--home", lived.home)
+    assert (0, "r1") == (shown.returncode, json.loads(shown.stdout))
+    assert (
+        "r3\n"
+        == run("runs", "list", "--query", "[?Status=='Completed'].RunId", "-o", "tsv", "--home", lived.home).stdout
+    )
+
+
 def test_nothing_found_is_said_beside_the_data(run: Run, lived: Tocsin) -> None:
     done = run("notifications", "list", "--state", "failed", "--home", lived.home)
     assert (0, "", "No messages.\n") == (done.returncode, done.stdout, done.stderr)

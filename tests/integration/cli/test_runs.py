@@ -136,6 +136,8 @@ def test_every_format(tocsin: Callable[..., Done], run_id: str, form: str, read:
         (["run", "list", "-o", "xml"], 2, "json, jsonc, none, table, tsv, yaml, yamlc"),
         (["run", "list", "--query", "[?"], 2, "quote it for the shell"),
         (["run", "list", "--query", "keys(`null`)"], 2, "--query"),
+        (["run", "list", "[0]", "--query", "[1]"], 2, "[JMESPATH] '[0]' and --query '[1]'"),
+        (["ml", "run", "list", "[0]", "--query", "[0]"], 2, "give one of them"),
         (["run", "show"], 2, "TOCSIN_RUN_ID"),
         (["run", "show", "nope"], 1, "has no run 'nope'"),
         (["run", "log", "loss"], 2, "is not NAME=VALUE"),

@@ -41,7 +41,7 @@ def test_every_setting_of_a_workspace_is_in_the_table() -> None:
     texts = " ".join(p.read_text() for p in (ROOT / "src" / "tocsin" / "sdk").rglob("*.py"))
     used = set(re.findall(r"settings\.get\(\"([a-z_]+)\"", texts))
     rows = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.split("## Workspace files")[1].split("| variable")[0], re.M))
-    assert used - {"resource_group", "subscription_id"} == rows - {"experiment"}
+    assert used - {"resource_group", "subscription_id", "location", "sku", "tags"} == rows - {"experiment"}
 
 
 def test_the_pages_example_of_a_target_is_right(tmp_path: Path) -> None:

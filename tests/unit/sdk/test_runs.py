@@ -21,10 +21,16 @@ from tocsin import Experiment, Run, Workspace
 from tocsin.clock import ManualClock, micros
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.event import Batch, RawEvents
-from tocsin.sdk.errors import RunEnvironmentException, ServiceException, UserErrorException
+from tocsin.sdk.errors import (
+    ExperimentExecutionException,
+    RunEnvironmentException,
+    ServiceException,
+    UserErrorException,
+)
 from tocsin.sdk.running import runner as running_script
 from tocsin.sdk.running.process import identify
 from tocsin.sdk.running.stopping import kill_left_over
+from tocsin.sdk.sending.known import note
 
 
 def test_a_run_is_running_until_it_is_completed(exp: Experiment) -> None:
@@ -74,6 +80,59 @@ def test_an_exception_brings_its_traceback(exp: Experiment) -> None:
     error = run.get_details()["error"]["error"]
     assert "UserError" == error["code"]
     assert "ZeroDivisionError: division by zero" in error["debug_stack_trace"]
+
+
+def test_get_submitted_run_is_get_context_that_insists(
+    exp: Experiment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """azureml-core 1.61: deprecated, and no offline run."""
+    with pytest.raises(RunEnvironmentException):
+        Run.get_submitted_run()
+    assert "get_context" in caplog.text
+    run = exp.start_logging(snapshot_directory=None)
+    monkeypatch.setenv("TOCSIN_RUN_ID", run.id)
+    monkeypatch.setenv("TOCSIN_WORKSPACE", str(exp.workspace.folder))
+    assert run.id == Run.get_submitted_run().id
+
+
+def test_clean_removes_the_copy_that_ran_and_nothing_else(exp: Experiment) -> None:
+    """As azureml's: what was removed in words, an error where there is nothing, or while the script may need it."""
+    run = exp.start_logging(snapshot_directory=None)
+    copy = exp._session.run_folder(run.id) / "code"
+    copy.mkdir(parents=True)
+    run.upload_file("kept.txt", __file__)
+    (copy / "outputs").symlink_to(run._files)
+    with pytest.raises(ExperimentExecutionException, match="Running"):
+        run.clean()
+    run.complete()
+    assert [f"Removed temporary run directory {copy}"] == run.clean()
+    assert (False, ["kept.txt"]) == (copy.exists(), run.get_file_names())
+    with pytest.raises(ExperimentExecutionException, match="cleaned before"):
+        run.clean()
+
+
+def test_a_workspace_has_azures_facts_and_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """location, sku and tags as the file says; list() finds the one here and those that have sent events."""
+    monkeypatch.setenv("TOCSIN_SPOOL", str(tmp_path / "state"))
+    made = Workspace.create("far", None, "sub", "group", "westeurope", tags={"team": 1}, path=tmp_path / "far")
+    assert ("westeurope", "basic", {"team": "1"}) == (made.location, made.sku, made.tags)
+    read = Workspace.from_config(tmp_path / "far")
+    assert (made.location, made.sku, made.tags) == (read.location, read.sku, read.tags)
+    assert ("", "premium", {}) == (lambda w: (w.location, w.sku, w.tags))(Workspace.create("here", sku="premium"))
+    assert ["here"] == list(Workspace.list())
+    note(made.folder)
+    found = Workspace.list("sub")
+    assert {"here": [tmp_path], "far": [made.folder]} == {name: [w.folder for w in ws] for name, ws in found.items()}
+    assert ["here"] == list(Workspace.list("another"))
+    assert ["here"] == list(Workspace.list(resource_group="another"))
+
+
+def test_experiments_are_listed_by_tag(ws: Workspace, exp: Experiment) -> None:
+    exp.tag("stage", "tried")
+    Experiment(ws, "plain").set_tags({})
+    assert [exp] == Experiment.list(ws, tags={"stage": "tried"}) == Experiment.list(ws, tags="stage")
+    assert [] == Experiment.list(ws, tags={"stage": "other"})
+    assert 2 == len(Experiment.list(ws))
 
 
 def deep(depth: int) -> None:

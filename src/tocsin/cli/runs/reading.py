@@ -70,6 +70,8 @@ def list_runs(
     debug: DebugOption = False,
 ) -> None:  # fmt: skip
     """List runs, the latest first; children only with --parent-run-id."""
+    if query and path_query:
+        fail(f"[JMESPATH] {path_query!r} and --query {query!r} are the same: give one of them", "--query alone", 2)
     style = Style.of(context, output, as_json, query or path_query)
     if of_project(context, home, path, name):
         from tocsin.app.runs.find import RunsAsked
@@ -78,7 +80,7 @@ def list_runs(
             limit=min(last, 1000), status=(status,), experiment=(experiment,), target=(target,), parent=(parent,), search=search,
             tags=tuple(pairs(tags, "--tags").items()),
         )  # fmt: skip
-        received.runs_list(wanted, home or HERE, style.form == "json")
+        received.runs_list(wanted, home or HERE, style)
         return
     from tocsin.sdk.storage.rows import Query
 
@@ -134,7 +136,7 @@ def show(
     """Show one run: its state, metrics and files; of a project directory its events and alerts."""
     style = Style.of(context, output, as_json, query)
     if of_project(context, home, path, name):
-        received.runs_show(run or run_option, home or HERE, style.form == "json")
+        received.runs_show(run or run_option, home or HERE, style)
         return
     with errors(debug):
         found = the_run(workspace(path, name), run, run_option, experiment)

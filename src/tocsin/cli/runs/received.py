@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tocsin.cli.common import facts, fail, open_home, print_json, show
+from tocsin.cli.common import facts, fail, open_home, show
 from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
     from tocsin.app.runs.find import RunsAsked
+    from tocsin.cli.runs.tracked import Style
 
 _RUN = {
     "RunId": "RunId", "ExperimentName": "Experiment", "Status": "Status", "StatusSince": "Since", "Attempt": "Try",
@@ -17,16 +19,24 @@ _RUN = {
 }  # fmt: skip
 
 
-def runs_list(asked: RunsAsked, home: Path, as_json: bool) -> None:
+def runs_list(asked: RunsAsked, home: Path, style: Style) -> None:
     """List runs, the latest seen first."""
     from tocsin.cli.client import asking
 
     with asking(open_home(home)) as store:
         rows = store.runs(asked)
-    show(rows, _RUN, as_json, "No runs.")
+    if style.query or style.form != "table":
+        style.show(_plain(list(rows)))
+        return
+    show(rows, _RUN, False, "No runs.")
 
 
-def runs_show(id: str, home: Path, as_json: bool) -> None:
+def _plain(value: Any) -> Any:
+    """Of JSON's types alone, so that a query works on what is printed."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def runs_show(id: str, home: Path, style: Style) -> None:
     """Show one run: its state, what happened to it, its alerts."""
     from tocsin.cli.client import asking
 
@@ -34,8 +44,8 @@ def runs_show(id: str, home: Path, as_json: bool) -> None:
         found = asked.run(id)
     if found is None:
         fail(f"there is no run '{id}'", "tocsin runs list")
-    if as_json:
-        print_json(by_columns(found))
+    if style.query or style.form != "table":
+        style.show(_plain(by_columns(found)))
         return
     facts(found["run"])
     print()
