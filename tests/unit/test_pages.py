@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.pages import MARK, PAGES, ROOT, SPAN, Block, blocks, commands
 from tocsin.app.views.check import check
+from tocsin.causes.files import failures, read_causes
 from tocsin.cli.main import tree
 from tocsin.config.load import load_settings
 from tocsin.config.project.home import Home
@@ -67,6 +68,14 @@ def beneath_a_project(path: Path, place: str = "rules/alerts/example.yaml") -> N
     assert [] == [str(problem) for problem in check(home) if not problem.warning]
 
 
+def causes(path: Path) -> None:
+    """A project's: they may change shipped ones."""
+    file = path.parent / "rules/causes" / path.name
+    file.parent.mkdir(parents=True)
+    path.rename(file)
+    assert [] == failures(read_causes(path.parent))
+
+
 def oncall(path: Path) -> None:
     assert read_oncall_files([path]) != OnCallFiles()
 
@@ -93,6 +102,8 @@ def reader_of(text: str) -> Callable[[Path], None]:
     if placed := re.match(r"# (consumers/\S+\.yaml): ", text):
         return partial(beneath_a_project, place=placed[1])
     keys = set(YAML(typ="safe").load(text))
+    if keys == {"causes"}:
+        return causes
     if keys <= {"rules", "defaults"}:
         return rules
     if "connector" in keys:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tocsin import __version__
-from tocsin.cli import events
+from tocsin.cli import causes, events
 from tocsin.cli.alerts import acting, reading
 from tocsin.cli.common import guarded
 from tocsin.cli.oncall import commands as oncall
@@ -52,6 +52,7 @@ app.command("check")(homes.check)
 app.command("send")(events.send)
 app.command("query")(events.query)
 app.add_typer(rules.rules, name="rules")
+app.add_typer(causes.causes, name="causes")
 app.add_typer(reading.alerts, name="alerts")
 app.add_typer(oncall.oncall, name="oncall")
 app.add_typer(oncall.route, name="route")

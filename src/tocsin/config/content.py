@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tocsin.errors import TocsinError
 
-DIRECTORIES = ("consumers", "rules/alerts", "rules/oncall", "templates")
+DIRECTORIES = ("consumers", "rules/alerts", "rules/causes", "rules/oncall", "templates")
 """What ships."""
 PROJECT_DIRECTORIES = ("consumers", "rules", "templates", "tables", "calendars")
 """What makes a directory a project's."""
