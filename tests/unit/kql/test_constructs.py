@@ -305,6 +305,7 @@ def test_a_series_without_ends_goes_from_the_first_step_to_the_last(con: duckdb.
     """The first and the last step that hold something; one end that is said stays."""
     hours = [NOW - timedelta(hours=h) for h in (3, 2, 1)]
     assert [([1, 1, 1], hours)] == answer(con, "T | make-series c = count() on t step 1h")[1]
+    assert [([1, 1, 1], hours)] == answer(con, "T | make-series c = count() on t step 2h / 2")[1]
     late = f"datetime({NOW - timedelta(hours=2)})"
     assert [([1, 1], hours[1:])] == answer(con, f"T | make-series c = count() on t from {late} step 1h")[1]
     assert [([1], hours[:1])] == answer(con, f"T | make-series c = count() on t to {late} step 1h")[1]

@@ -98,6 +98,8 @@ def counted(source: Any) -> tuple[Any, list[Any]]:
     """
     if not isinstance(source, ir.RangeSource) or type_of(source.start, {}) == "datetime":
         return source, []
+    if type_of(source.start, {}) is None and type_of(source.step, {}) == "timespan":  # from toscalar(…)
+        return replace(source, start=ir.FunctionCall("todatetime", (source.start,))), []
     if not {type_of(bound, {}) for bound in (source.start, source.stop, source.step)} & {"real", "timespan"}:
         return source, []
     steps = ir.BinaryOp("/", ir.BinaryOp("-", source.stop, source.start), source.step)
