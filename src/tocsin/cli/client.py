@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +15,8 @@ from tocsin.cli.common import fail, httpx_alone
 from tocsin.errors import QueryError, TocsinError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from tocsin.app.runs.find import RunsAsked
@@ -63,12 +64,14 @@ class Asked(Protocol):
 
 def _known(certificate: str) -> ssl.SSLContext:
     """Trusts the server that shows this certificate, and no other."""
+    from ssl import VERIFY_X509_PARTIAL_CHAIN, create_default_context
+
     try:
-        context = ssl.create_default_context(cafile=certificate)
+        context = create_default_context(cafile=certificate)
     except OSError as e:
         raise TocsinError(f"the certificate {certificate} cannot be read: {e}; set TOCSIN_URL instead") from e
     context.check_hostname = False  # it is for the name that others use
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags |= VERIFY_X509_PARTIAL_CHAIN
     return context
 
 

@@ -82,7 +82,7 @@ def rules_that_are_right(place: Home, wanted: str = "") -> RuleSet:
     """The rules of a project directory; what is wrong in its files goes to stderr and hides no other rule. Ends with 1
     where rule ``wanted`` may be among what is wrong.
     """
-    from tocsin.app.project.content import rules_of
+    from tocsin.app.project.rules import rules_of
 
     problems: list[Problem] = []
     found = rules_of(place, problems=problems)

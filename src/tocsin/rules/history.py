@@ -9,8 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from tocsin.alerts.occurrences import RunEvent
 from tocsin.clock import EPOCH
@@ -18,6 +17,9 @@ from tocsin.logstore.interface import LogReader, StoredRow
 from tocsin.model.alert import EventKey
 from tocsin.model.columns import RUN_STATUS_CHANGED, KqlType
 from tocsin.model.text.timespans import kql_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _DYNAMIC = frozenset(c.name for c in RUN_STATUS_CHANGED if c.type is KqlType.DYNAMIC)
 _CARRIED = tuple(c.name for c in RUN_STATUS_CHANGED if c.name != "Raw")
@@ -159,9 +161,11 @@ def carried(row: StoredRow) -> Row:
 
 def _plain(column: pa.ChunkedArray, *, dynamic: bool) -> list[object]:
     """Its values as JSON takes them."""
+    from pyarrow import types
+
     values: list[object] = column.to_pylist()
     kind = column.type
-    if not dynamic and (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+    if not dynamic and (types.is_string(kind) or types.is_integer(kind) or types.is_boolean(kind)):
         return values  # as they are
     return [plain(value, dynamic=dynamic) for value in values]
 

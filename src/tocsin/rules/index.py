@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, TypeAlias, TypeVar
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from tocsin.kql.plan.prefilter import Op, Predicate
 from tocsin.logstore.interface import StoredRow
 from tocsin.rules.spec.rule import Rule
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 R = TypeVar("R", bound=Rule)
 Key: TypeAlias = tuple[object, object]
@@ -163,6 +164,7 @@ class RuleIndex(Generic[R]):
     def touched(self, keys: pa.Table) -> list[int]:
         """Numbers of the rules that rows with these keys can match, in order."""
         if self.statuses is not None:
+            import pyarrow as pa
             import pyarrow.compute as pc  # here, since commands that only read rules go without it
 
             keys = keys.filter(pc.is_in(keys.column(1), pa.array(sorted(self.statuses), pa.string())))

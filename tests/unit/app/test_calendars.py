@@ -7,8 +7,8 @@ import pytest
 
 from tests.servers.eventually import eventually
 from tests.unit.config.test_calendars import Answers, server
-from tocsin.app.project.calendars import refresh_calendars
-from tocsin.app.project.content import Content, gather, load_content, rules_of
+from tocsin.app.project.content import Content, gather, load_content
+from tocsin.app.project.rules import refresh_calendars, rules_of
 from tocsin.app.run.reload import Reloader
 from tocsin.clock import ManualClock, SystemClock
 from tocsin.config.project.home import Home

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tocsin.cli.main import tree
+from tocsin.config.project.home import init_home
 
 HEAVY = ("duckdb", "duckdb_kql", "httpx", "jinja2", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "uvicorn")
 
@@ -37,6 +39,31 @@ def test_what_is_not_needed_is_not_imported(statement: str, absent: tuple[str, .
     parser.
     """
     assert set() == _loaded(statement) & set(absent)
+
+
+@pytest.mark.parametrize(
+    ("command", "most", "absent"),
+    [
+        (["rules", "list"], 275, ("pyarrow", "sqlalchemy", "tocsin.notify", "tocsin.intake", "tocsin.logstore.duck")),
+        (["check"], 345, ("sqlalchemy", "httpx", "tocsin.logstore.duck", "tocsin.web")),
+        (["--help"], 40, (*HEAVY, "tocsin.config", "tocsin.rules")),
+    ],
+    ids=("list", "check", "help"),
+)
+def test_a_command_imports_no_more_than_it_needs(
+    command: list[str], most: int, absent: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The time of a command is its imports. Rules alone need neither Arrow, nor channels, nor consumers: on-call files are
+    read whole only where one declares a calendar or a maintenance.
+    """
+    init_home(tmp_path)
+    argv = [*command, *(["--home", str(tmp_path)] if command != ["--help"] else [])]
+    run = f"sys.argv = ['tocsin', *{argv!r}]; atexit.register(lambda: print('\\nloaded', *sys.modules)); run()"
+    code = f"import atexit, sys; from tocsin.cli.main import run; {run}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rsplit("loaded ", 1)[-1].split())
+    assert set() == loaded & set(absent)
+    assert len([name for name in loaded if name.startswith("tocsin")]) <= most
 
 
 def test_a_start_is_hardly_looked_through_for_garbage() -> None:

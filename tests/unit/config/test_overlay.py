@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.unit.config.test_home import put
-from tocsin.app.project.content import consumers_of, gather, own
+from tocsin.app.project.content import consumers_of, gather
+from tocsin.app.project.rules import own
 from tocsin.config.project.home import Home
 from tocsin.config.project.overlay import ONCALL, RULES
 from tocsin.config.settings import ShippedSettings

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import structlog
 
-from tocsin.app.project.calendars import calendars_of, with_maintenance
 from tocsin.app.project.oncall import Around, read_oncall
+from tocsin.app.project.rules import calendars_of, oncall_files_of, schema_with, tables_of, with_maintenance, zone_of
 from tocsin.clock import SystemClock
 from tocsin.config.content import shipped_files
 from tocsin.config.project.home import SHIPPED, Home
-from tocsin.config.project.tables import load_tables
 from tocsin.config.project.tokens import Tokens
 from tocsin.config.settings import Settings, ShippedSettings
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.intake.consumer import Consumer, active, load_consumers
 from tocsin.model.calendars.calendar import Calendar
-from tocsin.model.columns import TABLES, KqlType
 from tocsin.notify.render.templates import template_names
-from tocsin.notify.routing.files import OnCallFiles, read_oncall_files
+from tocsin.notify.routing.files import OnCallFiles
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.stages.portions import independent
 from tocsin.rules.compile.load import Known, read_rules
@@ -84,7 +81,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
         except ConfigurationError as e:
             problems += e.problems
     try:
-        tables = load_tables(home.table_files(), home.shown)
+        tables = tables_of(home)
     except ConfigurationError as e:
         problems += e.problems
     ships = settings.shipped if settings is not None else ShippedSettings()
@@ -102,7 +99,7 @@ def gather(home: Home, problems: list[Problem], settings: Settings | None = None
     directories = home.template_dirs(ships.templates)
     known = Known(
         schema=schema_with(tables), tables=tables, calendars=calendars, templates=template_names(directories),
-        timezone=_zone(settings),
+        timezone=zone_of(settings),
     )  # fmt: skip
     wrong: list[Problem] = []
     rules = read_rules(
@@ -147,98 +144,8 @@ def _unknown_targets(rules: RuleSet, oncall: OnCallRules) -> list[Problem]:
     ]
 
 
-def rules_of(home: Home, files: Sequence[Path] | None = None, problems: list[Problem] | None = None) -> RuleSet:
-    """The rules of ``files``, or of ``home``, whatever else is wrong there. Those that are right where faults are added
-    to ``problems``; without it raises ConfigurationError with every fault of theirs.
-    """
-    tables = load_tables(home.table_files(), home.shown)
-    chosen = files if files else home.alert_files()
-    ships = shipped_of(home)
-    shipped = shipped_files("rules/alerts") if ships.rules else []
-    if files:  # a file by itself changes shipped rules of its names, and brings no others
-        shipped = [path for path in shipped if path not in files]
-    names = {path: home.shown(path.absolute()) for path in (*shipped, *chosen)}
-    oncall, calendars = None, None
-    try:
-        oncall = oncall_files_of(home, ships)
-        calendars = calendars_of(oncall, home, [])
-    except ConfigurationError:
-        pass  # who asks for rules is notified of them alone
-    try:
-        settings = home.settings()
-    except ConfigurationError:
-        settings = None
-    wrong: list[Problem] = []
-    known = Known(schema=schema_with(tables), tables=tables, calendars=calendars, timezone=_zone(settings))
-    rules = read_rules(chosen, known, wrong, names=names, shipped=shipped)
-    if problems is not None:
-        problems += wrong
-    elif any(not problem.warning for problem in wrong):
-        raise ConfigurationError(wrong)
-    if files:
-        rules = _within(rules, {names[path] for path in files})
-    return rules if oncall is None else with_maintenance(rules, oncall, [])
-
-
 def consumers_of(home: Home, ships: ShippedSettings) -> dict[str, Consumer]:
     """All consumers, also those that are off. Raises ContentError with every fault of theirs."""
     files = home.consumer_files(ships.consumers)
     shipped = home.shipped_consumers() if ships.consumers else {}
     return load_consumers(files, {f: home.shown(f) for f in files}, shipped)
-
-
-def oncall_files_of(home: Home, ships: ShippedSettings, unknown: list[Problem] | None = None) -> OnCallFiles:
-    """The on-call files as they are written. Raises ConfigurationError with every fault of theirs, but for unknown keys
-    where ``unknown`` takes them.
-    """
-    shipped = shipped_files("rules/oncall") if ships.oncall else []
-    return read_oncall_files(home.oncall_files(), home.path, shipped, unknown)
-
-
-def own(rules: RuleSet) -> RuleSet:
-    """The rules that the project's files give or change; all where they give none. Shipped ones are tested here, not there."""
-    places = {rule.place.file for rule in rules.rules.values()}
-    found = _within(rules, {file for file in places if not file.startswith(SHIPPED)})
-    return found if found.rules else rules
-
-
-def _within(rules: RuleSet, files: Collection[str]) -> RuleSet:
-    return RuleSet(
-        {name: rule for name, rule in rules.rules.items() if rule.place.file in files},
-        {name: rule for name, rule in rules.faulty.items() if rule.place.file in files},
-    )
-
-
-def shipped_of(home: Home) -> ShippedSettings:
-    """Which shipped files are in force; all where the settings are broken."""
-    try:
-        return home.settings().shipped
-    except ConfigurationError:
-        return ShippedSettings()
-
-
-def _zone(settings: Settings | None) -> str:
-    """The time zone that tocsin.yaml names; '' where it names none."""
-    return settings.timezone if settings is not None and "timezone" in settings.model_fields_set else ""
-
-
-def schema_with(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, str]]:
-    """What KQL may name: our tables and these reference tables."""
-    schema: dict[str, dict[str, str]] = {name: {c.name: c.type.value for c in cols} for name, cols in TABLES.items()}
-    for name, table in tables.items():
-        schema[name] = {field.name: kql_type(field.type).value for field in table.schema}
-    return schema
-
-
-def kql_type(arrow: pa.DataType) -> KqlType:
-    """The KQL type of a reference table's column."""
-    types = pa.types
-    if types.is_boolean(arrow):
-        return KqlType.BOOL
-    if types.is_integer(arrow):
-        return KqlType.INT if arrow.bit_width <= 32 else KqlType.LONG
-    if types.is_floating(arrow) or types.is_decimal(arrow):
-        return KqlType.REAL
-    if types.is_temporal(arrow):
-        return KqlType.DATETIME
-    return KqlType.DYNAMIC if types.is_nested(arrow) else KqlType.STRING

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import structlog
 
 from tocsin.app.engine.rounds import Rounds
-from tocsin.app.project.calendars import refresh_calendars
 from tocsin.app.project.content import Content, load_content
 from tocsin.app.project.oncall import refresh_feeds
+from tocsin.app.project.rules import refresh_calendars
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.config.project.watch import Watch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tocsin.app.project.content import gather, own
+from tocsin.app.project.content import gather
+from tocsin.app.project.rules import own
 from tocsin.clock import SystemClock
 from tocsin.config.content import packaged
 from tocsin.config.project.home import Home

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tocsin.app.project.calendars import calendars_of
-from tocsin.app.project.content import Content, oncall_files_of, rules_of, shipped_of
+from tocsin.app.project.content import Content
 from tocsin.app.project.oncall import Around, read_oncall
+from tocsin.app.project.rules import calendars_of, oncall_files_of, rules_of, shipped_of
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import ConfigurationError, Problem, TocsinError

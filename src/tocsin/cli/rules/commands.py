@@ -193,7 +193,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
     """Rules, and the names of those that ``chosen`` (files and names) means."""
     files = [Path(word) for word in chosen if word.endswith((".yaml", ".yml")) or Path(word).is_file()]
     names = [word for word in chosen if Path(word) not in files]
-    from tocsin.app.project.content import own
+    from tocsin.app.project.rules import own
 
     loaded = _load(place, files or None)
     for name in names:
@@ -206,7 +206,7 @@ def _chosen(place: Home, chosen: list[str]) -> tuple[RuleSet, list[str]]:
 
 def _load(place: Home, files: list[Path] | None = None) -> RuleSet:
     """The rules of ``files``, or of the project directory."""
-    from tocsin.app.project.content import rules_of
+    from tocsin.app.project.rules import rules_of
 
     for path in files or []:
         if not path.is_file():

@@ -97,7 +97,7 @@ def oncall_import(
     as_json: AsJson = False,
 ) -> None:
     """Make an on-call file of Alertmanager's routes, receivers, inhibition and times; say what could not be kept."""
-    from tocsin.app.project.content import rules_of
+    from tocsin.app.project.rules import rules_of
     from tocsin.config.yaml.document import load_file
     from tocsin.errors import ConfigurationError
     from tocsin.interchange.alertmanager.read import file_text, import_configuration
@@ -157,7 +157,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _schema(place: Home) -> dict[str, dict[str, str]]:
-    from tocsin.app.project.content import schema_with
+    from tocsin.app.project.rules import schema_with
     from tocsin.config.project.tables import load_tables
 
     return schema_with(load_tables(place.table_files(), place.shown))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from tocsin.config.project.overlay import RULES
 from tocsin.config.yaml.document import Document, KeyPath, load_file, parse, parse_known, suggest
@@ -20,6 +19,9 @@ from tocsin.rules.language.checks import Schema
 from tocsin.rules.language.schema import Defaults, RuleFile, RuleModel
 from tocsin.rules.language.written import Written
 from tocsin.rules.spec.rule import Rule
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tocsin.config.yaml.document import resolved, suggest
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Columns = Mapping[str, str]
 """Column → KQL type."""
-_ARROW: Mapping[str, pa.DataType] = {
-    "string": pa.string(),
-    "long": pa.int64(),
-    "int": pa.int32(),
-    "real": pa.float64(),
-    "decimal": pa.float64(),
-    "bool": pa.bool_(),
-    "datetime": pa.timestamp("us"),
+_ARROW: Mapping[str, str] = {
+    "string": "string",
+    "long": "int64",
+    "int": "int32",
+    "real": "float64",
+    "decimal": "float64",
+    "bool": "bool",
+    "datetime": "timestamp[us]",
 }
+"""KQL type → Arrow's name of its own."""
 
 
 def faults(
@@ -46,10 +48,12 @@ def faults(
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Columns) -> pa.Table:
     """``rows`` as a table with just these columns; what a row leaves out is '' or null."""
+    import pyarrow as pa
+
     data = {
         name: pa.array(
             [_value(row[name], kind) if name in row else "" if kind == "string" else None for row in rows],
-            _ARROW.get(kind, pa.string()),
+            pa.type_for_alias(_ARROW.get(kind, "string")),
         )
         for name, kind in columns.items()
     }

@@ -13,9 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tocsin.alerts.conditions import is_silent, wakes
 from tocsin.errors import QueryError
@@ -30,6 +28,9 @@ from tocsin.rules.kinds.window.instance_rows import InstanceRows, row_key, stand
 from tocsin.rules.kinds.window.spec import WindowRule
 from tocsin.rules.kinds.window.ticks import after
 from tocsin.rules.ranges import Range, commit, ranges
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WIDE = 50_000
 """Rows of a window from which on reading them costs more than asking: these windows are asked one by one."""

@@ -20,12 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from tocsin.logstore.interface import LogReader
 from tocsin.rules.history import listed, micros
 from tocsin.rules.spec.baseline import COMPLETED, Baseline, alike_sql, ended_sql
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _US = timedelta(microseconds=1)
 PARTS_OF_LAST = 8

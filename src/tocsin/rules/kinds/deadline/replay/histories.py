@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tocsin.logstore.interface import LogReader
 from tocsin.model.run_state import Beat
@@ -33,6 +31,9 @@ from tocsin.rules.kinds.deadline.runs import (
     rows_of,
     us_of,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_ROWS = 50_000
 """Events and heartbeats of runs that are read together."""
