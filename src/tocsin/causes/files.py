@@ -93,7 +93,7 @@ def read_causes(home: Path | None, *, shipped: bool = True, only: Path | None = 
     if only is not None:
         documents = _documents([only], problems)
     else:
-        own = _documents(files_in(home / DIRECTORY) if home is not None else [], problems)
+        own = _documents(files_in(home / DIRECTORY) if home is not None else [], problems, home)
         documents = OVERLAY.apply(_documents(shipped_files(DIRECTORY) if shipped else [], problems), own, problems)
     found: dict[str, tuple[CauseModel, str]] = {}
     for document in documents:
@@ -111,11 +111,23 @@ def read_causes(home: Path | None, *, shipped: bool = True, only: Path | None = 
     return Read(models=list(found.values()))
 
 
-def _documents(paths: Sequence[Path], problems: list[Problem]) -> list[Document]:
+def check_causes(home: Path) -> list[Problem]:
+    """What is wrong in the causes of a project directory; nothing is read where it has none of its own."""
+    if not files_in(home / DIRECTORY):
+        return []
+    try:
+        read_causes(home)
+    except ConfigurationError as e:
+        return list(e.problems)
+    return []
+
+
+def _documents(paths: Sequence[Path], problems: list[Problem], home: Path | None = None) -> list[Document]:
+    """The files, called by their place in the project directory ``home``."""
     found = []
     for path in paths:
         try:
-            found.append(load_file(path))
+            found.append(load_file(path, None if home is None else path.relative_to(home).as_posix()))
         except ConfigurationError as e:
             problems += e.problems
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show
+from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, show
 
 if TYPE_CHECKING:
     from tocsin.causes.files import Read
@@ -47,9 +47,9 @@ def causes_test(
     read = _read(home, file)
     wrong = failures(read)
     for line in wrong:
-        say(f"FAIL {line}")
+        print(f"FAIL {line}")
     hits = sum(len(model.tests.hits) + len(model.tests.misses) for model, _ in read.models)
-    say(f"{len(read.models)} causes, {hits} texts, {len(wrong)} failed")
+    print(f"{len(read.models)} causes, {hits} texts, {len(wrong)} failed")
     if wrong:
         raise typer.Exit(1)
 
@@ -96,10 +96,10 @@ def causes_explain(
     if as_json:
         print_json(shown)
         return
-    say(f"{run}: {shown['Cause'] or 'no cause that is known'} ({shown['Reason']})")
+    print(f"{run}: {shown['Cause'] or 'no cause that is known'} ({shown['Reason']})")
     for name in ("CauseLine", "Advice", "File"):
         if shown[name]:
-            say(f"  {name:<10} {shown[name]}")
+            print(f"  {name:<10} {shown[name]}")
 
 
 def _read(home: Path | None, only: Path | None = None) -> Read:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tocsin.app.project.content import gather
 from tocsin.app.project.rules import own
+from tocsin.causes.files import check_causes
 from tocsin.clock import SystemClock
 from tocsin.config.content import packaged
 from tocsin.config.project.home import Home
@@ -21,6 +22,7 @@ def check(home: Home, with_tests: bool = False) -> list[Problem]:
         return [Problem(file="tocsin.yaml", message=message, hint=f"make one with: tocsin init {home.path}")]
     problems: list[Problem] = []
     content = gather(home, problems)
+    problems += check_causes(home.path)
     problems += Templates(home.template_dirs(), packaged() / "templates").check()
     if content is None:
         return problems
