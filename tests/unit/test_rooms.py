@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "tocsin"
 LONGEST = 500  # lines; past that, two ideas
@@ -78,3 +80,14 @@ def test_what_decides_does_no_io() -> None:
                 names = [node.module or ""]
             found += [f"{path.name}: {name}" for name in names if name.partition(".")[0] in EFFECTS]
     assert [] == found
+
+
+@pytest.mark.parametrize("room", ["app", "cli", "config", "demo", "intake", "interchange", "model"])
+def test_a_room_says_what_it_takes_and_where_to_start(room: str) -> None:
+    """Five lines: what comes in, what goes out, who calls it, what it never does, and files that are there."""
+    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())) or ""
+    lines = dict(line.split(": ", 1) for line in said.splitlines()[2:])
+    assert ["In", "Out", "Called by", "Never", "Start at"] == list(lines)
+    named = re.findall(r"[\w/]+\.py", lines["Start at"])
+    assert named
+    assert [] == [name for name in named if not (PACKAGE / room / name).is_file()]

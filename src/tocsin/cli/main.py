@@ -14,8 +14,8 @@ from tocsin.cli import causes, events
 from tocsin.cli.alerts import acting, reading
 from tocsin.cli.common import guarded
 from tocsin.cli.oncall import commands as oncall
-from tocsin.cli.oncall import receivers, subscriptions, templates
-from tocsin.cli.project import homes, up, upkeep
+from tocsin.cli.oncall import subscriptions, templates
+from tocsin.cli.project import homes, upkeep
 from tocsin.cli.rules import commands as rules
 from tocsin.cli.runs import execute, folders
 
@@ -47,7 +47,7 @@ def _top(
 
 app.command("init")(homes.init)
 app.command("copy")(homes.copy)
-app.command("up")(up.up)
+app.command("up")(upkeep.up)
 app.command("check")(homes.check)
 app.command("send")(events.send)
 app.command("query")(events.query)
@@ -56,7 +56,7 @@ app.add_typer(causes.causes, name="causes")
 app.add_typer(reading.alerts, name="alerts")
 app.add_typer(oncall.oncall, name="oncall")
 app.add_typer(oncall.route, name="route")
-app.add_typer(receivers.notify, name="notify")
+app.add_typer(oncall.notify, name="notify")
 app.add_typer(acting.silence, name="silence")
 app.command("subscribe")(subscriptions.subscribe)
 app.command("mute")(subscriptions.mute)

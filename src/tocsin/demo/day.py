@@ -8,9 +8,11 @@ goes silent, one that waits in the queue, a sweep that goes wrong, duplicates, e
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -414,3 +416,11 @@ def _oddities(making: _Making) -> Run:
     nameless = event(silent, now - 6 * _MINUTE, "nameless", {"Status": "Running", "RunId": ""})
     making.put(now - 6 * _MINUTE, nameless)
     return silent
+
+
+FILES = Path(__file__).parent / "files"
+
+
+def lay_project(directory: Path) -> None:
+    """Copy them into a project directory that has no files of its own."""
+    shutil.copytree(FILES, directory, dirs_exist_ok=True)

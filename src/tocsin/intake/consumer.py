@@ -12,9 +12,8 @@ from tocsin.config.project.overlay import lay_file
 from tocsin.config.yaml.document import Document, load_file, parse
 from tocsin.errors import ConfigurationError, Problem, TocsinError
 from tocsin.intake.bound import ANY, Bound
-from tocsin.intake.cloudevents import put_data
 from tocsin.intake.files import ConsumerFile
-from tocsin.intake.formats import Piece, Splitter, splitter, write
+from tocsin.intake.formats import Piece, Splitter, put_data, splitter, write
 from tocsin.intake.mapping import Dead, Mapper, compile_mapping
 from tocsin.model.event import (
     MAX_PAYLOAD,

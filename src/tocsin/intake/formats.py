@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tocsin.intake.expressions import ExpressionFailed, compile_getter
+from tocsin.intake.expressions import ExpressionFailed, base64_bytes, compile_getter
 from tocsin.model.event import MAX_PAYLOAD, DeadReason
 from tocsin.model.text.strictjson import ReadError, read_json
 
@@ -159,3 +159,44 @@ def write(value: object) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+BASE64_FIELD = b'"data_base64"'
+
+
+def event_of_attributes(attributes: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """The event whose attributes came in headers and whose data is ``body``; ``body`` itself where that is no JSON."""
+    event: dict[str, object] = dict(attributes)
+    try:
+        event["data"] = read_json(body, limit=len(body))
+    except ReadError:
+        return body  # goes the way of every body that cannot be read
+    return write(event)
+
+
+def put_data(event: object) -> bool:
+    """Give ``event`` the ``data`` that its ``data_base64`` holds, JSON or text. False: it needs none or has none."""
+    if not isinstance(event, dict) or event.get("data") is not None:
+        return False
+    data = base64_bytes(event.get("data_base64"))
+    if data is None:
+        return False
+    try:
+        event["data"] = read_json(data)
+    except ReadError:
+        try:
+            event["data"] = data.decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def plain(raw: bytes) -> bytes:
+    """The event ``raw`` with its data in place of base64, as the store reads it; ``raw`` where there is nothing to do."""
+    if BASE64_FIELD not in raw:
+        return raw
+    try:
+        event = read_json(raw)
+    except ReadError:
+        return raw
+    return write(event) if put_data(event) else raw

@@ -14,7 +14,7 @@ from tocsin.clock import EPOCH, ManualClock
 from tocsin.config.yaml.document import load
 from tocsin.errors import Problem
 from tocsin.kql.schema import schema_with
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.rules.compile.load import load_documents
 from tocsin.rules.kinds.pausing import under
 from tocsin.rules.testing.simulator import Simulator

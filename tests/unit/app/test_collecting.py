@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tocsin.app.run.collector import YOUNG, set_apart
+from tocsin.app.engine.allocator import YOUNG, set_apart
 
 
 class Ring:

@@ -7,7 +7,7 @@ import pytest
 from tocsin.config.calendars.maintenance import Announced, MaintenanceModel, read_maintenance
 from tocsin.config.yaml.document import load, parse
 from tocsin.errors import ConfigurationError, Problem
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 
 GOOD = "from: 2026-12-01T20:00Z, to: 2026-12-01T23:00Z, deadlines: pause"
 

@@ -12,7 +12,7 @@ from tests.oracle.effort import examples
 from tests.unit.rules.conftest import NOON, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.model.intent import IntentKind
 from tocsin.rules.backtest.run import Backtest, backtest
 from tocsin.rules.kinds.base import Span

@@ -13,7 +13,7 @@ from tests.unit.rules.conftest import LIMITS_ROWS, NOON, Engine, Load, Loaded
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.errors import ConfigurationError
 from tocsin.model.alert import Phase, Why
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.rules.backtest.run import backtest
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.kinds.base import Span

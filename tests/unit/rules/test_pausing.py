@@ -15,7 +15,7 @@ from tests.unit.rules.conftest import NOON, Engine
 from tests.unit.rules.said import wait_of
 from tocsin.config.yaml.durations import parse_duration
 from tocsin.model.alert import Phase, Why
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.rules.history import micros, moment
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.kinds.pausing import runs_out, together, under

@@ -22,7 +22,7 @@ from tests.unit.rules.conftest import NOON, Engine, Load
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.model.alert import Phase, Why
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.model.intent import IntentKind
 from tocsin.rules.kinds.pausing import under
 from tocsin.rules.kinds.ruleset import RuleSet

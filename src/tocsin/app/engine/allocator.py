@@ -1,4 +1,4 @@
-"""How the C library keeps memory that was freed, for a process that works in bursts.
+"""How the C library keeps memory that was freed, and how Python looks for garbage, in a process that works in bursts.
 
 glibc gives each thread that meets another one an arena of its own, each of which keeps the high water of what went
 through it: a commit's payloads are made by one thread and freed by another. A hundred thousand runs that came in at
@@ -12,6 +12,7 @@ Arrow has an allocator of its own, which keeps what large commits took, 20 to 35
 from __future__ import annotations
 
 import ctypes
+import gc
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _ARENAS = 2
@@ -42,3 +43,18 @@ def _function(name: str) -> ctypes._NamedFuncPointer | None:
     except (AttributeError, OSError, TypeError):  # another C library, another system
         return None
     return found
+
+
+YOUNG = 700
+"""New objects after which the collector comes while tocsin runs: Python's own, where a start sets more (`cli.main`)."""
+
+
+def set_apart() -> None:
+    """Collect what is garbage now and give its memory back; of what is left, nothing is looked through again until
+    the next call.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG)
+    give_back()

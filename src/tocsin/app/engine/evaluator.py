@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,7 +20,6 @@ from tocsin.app.engine import stalled as silence
 from tocsin.app.engine.exports import Exporter
 from tocsin.app.engine.known_series import present_rules
 from tocsin.app.engine.notified_until import KEY, expired
-from tocsin.app.engine.traces import log_alerts
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError
 from tocsin.logstore.interface import LogStore
@@ -30,7 +29,7 @@ from tocsin.model.alert import Phase, Why, fingerprint
 from tocsin.model.details import Details, Health
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.remembered import ConditionState
-from tocsin.model.statuses import Kind, Severity
+from tocsin.model.statuses import TERMINAL, Kind, Severity
 from tocsin.model.watermarks import SourceProgress
 from tocsin.rules.driver.driver import Driver, Stores
 from tocsin.rules.driver.evaluate import Evaluation
@@ -343,3 +342,32 @@ def admin_intent(title: str, detail: str, at: datetime, commit_seq: int) -> Inte
         commit_seq=commit_seq,
         at=at,
     )
+
+
+def log_alerts(intents: Iterable[Intent]) -> None:
+    """One line for each thing that is to be notified, once it is durable."""
+    for intent in intents:
+        event = intent.event or {}
+        log.info(
+            "alert",
+            kind=intent.kind.value,
+            rule=intent.rule,
+            severity=intent.severity.word,
+            run_id=intent.run_id,
+            event_id=event.get("EventId", ""),
+            commit_seq=intent.commit_seq,
+            intent=intent.id,
+            people=_people(intent, event),
+        )
+
+
+def _people(intent: Intent, event: Mapping[str, object]) -> dict[str, object]:
+    """What a person wants to read of it: the run's name and status, or the instance and its value, and why."""
+    if event:
+        status = (
+            event.get("Status") if event.get("Status") in TERMINAL else ""
+        )  # of a parent that goes on it says nothing
+        why = event.get("Message") or event.get("Reason")
+        return {"name": event.get("ExperimentName"), "run": event.get("DisplayName"), "status": status, "why": why}
+    instance = ", ".join(f"{key} {value}" for key, value in intent.instance.items() if value != intent.run_id)
+    return {"name": instance, "why": "" if intent.value is None else f"value {intent.value:g}"}

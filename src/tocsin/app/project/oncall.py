@@ -12,7 +12,7 @@ from jinja2 import TemplateSyntaxError
 from tocsin.config.calendars.fetch import Fetched, get
 from tocsin.config.calendars.ical import MOST_BYTES
 from tocsin.config.project.home import Home
-from tocsin.config.yaml.placed import Placed
+from tocsin.config.yaml.document import Placed
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.text.sandbox import words

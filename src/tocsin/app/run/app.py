@@ -19,17 +19,15 @@ import structlog
 from starlette.routing import BaseRoute
 
 from tocsin import __version__
+from tocsin.app.engine.allocator import set_apart
 from tocsin.app.engine.audit import Audit
 from tocsin.app.engine.evaluator import ADMIN, Consumers, Evaluator, admin_intent
 from tocsin.app.engine.known_series import present_channels
 from tocsin.app.engine.mirror import Mirror
 from tocsin.app.engine.sources import Sources
 from tocsin.app.engine.writer import Writer
-from tocsin.app.project.channels import mail_channel
 from tocsin.app.project.content import Content
-from tocsin.app.project.links import link_signer
-from tocsin.app.project.stores import open_log, open_state, put_tables
-from tocsin.app.run.collector import set_apart
+from tocsin.app.project.stores import link_signer, mail_channel, open_log, open_state, put_tables
 from tocsin.app.run.deadman import OLDEST, DeadMan, Parts
 from tocsin.app.run.housekeeping import Housekeeping
 from tocsin.app.run.measuring import Measuring
@@ -39,8 +37,7 @@ from tocsin.app.runs.actions import Ports as RunPorts
 from tocsin.app.runs.draining import Draining
 from tocsin.app.runs.folders import Folders
 from tocsin.app.runs.views import Views
-from tocsin.app.upkeep.backup import back_up
-from tocsin.app.upkeep.export import export_parquet
+from tocsin.app.upkeep.backup import back_up, export_parquet
 from tocsin.app.views.intake import consumers
 from tocsin.app.views.read import Reading
 from tocsin.clock import Clock
@@ -376,7 +373,7 @@ class App(Reading):
         for name in names:
             consumer = self._sources.consumers.get(name)
             if consumer is not None and consumer.file.cancel is not None:
-                from tocsin.app.runs.asking import ask
+                from tocsin.app.runs.actions import ask
 
                 return await ask(consumer.file.cancel, found["run"], self._home.path)
         said = f"consumer '{next(iter(names), '')}' does not say how its runs are canceled"

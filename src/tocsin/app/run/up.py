@@ -24,8 +24,8 @@ from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home, throwaway_home
 from tocsin.config.settings import HttpSettings, LogSettings, Settings
 from tocsin.config.stderr import CURRENT_STDERR
+from tocsin.demo.day import lay_project
 from tocsin.demo.play import HttpPost, play
-from tocsin.demo.project import lay_project
 from tocsin.demo.prometheus import prometheus
 from tocsin.errors import ConfigurationError, TocsinError
 from tocsin.metrics.registry import Metrics

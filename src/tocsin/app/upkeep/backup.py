@@ -8,6 +8,7 @@ loss would be notified a second time: ``notified_until`` says up to when somebod
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,3 +122,20 @@ def expire(state: State, until: datetime, now: datetime) -> int:
     state.put_deliveries((), intents, now)
     state.put(KEY, until.isoformat())
     return len(waiting) + len(intents)
+
+
+def export_parquet(log: LogStore, directory: Path, tables: Sequence[str]) -> Mapping[str, int]:
+    """Write ``tables``, all where none is named, into ``directory``, made if absent; the rows of each.
+
+    Files of an earlier export are replaced, each when its successor is whole. Raises TocsinError for a table that is not
+    there, StoreError where a file cannot be written.
+    """
+    known = log.schema()
+    for name in tables:
+        if name not in known:
+            raise TocsinError(f"there is no table '{name[:100]}'; there are {', '.join(sorted(known))}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as e:
+        raise StoreError(f"{directory} cannot be made: {e.strerror}") from e
+    return log.export(tables or list(known), directory)

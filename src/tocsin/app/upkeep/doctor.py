@@ -16,9 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tocsin.app.project.channels import mail_channel
 from tocsin.app.project.content import gather
-from tocsin.app.project.stores import open_log, open_state
+from tocsin.app.project.stores import mail_channel, open_log, open_state
 from tocsin.app.views.check import check
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home

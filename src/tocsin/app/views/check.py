@@ -1,8 +1,10 @@
-"""``tocsin check``: everything that can be wrong in a project directory, all at once."""
+"""``tocsin check``: everything that can be wrong in a project directory, all at once. ``rules lint``: what is right by
+the letter and most likely wrong.
+"""
 
 from __future__ import annotations
 
-from tocsin.app.project.content import gather
+from tocsin.app.project.content import Content, gather
 from tocsin.app.project.rules import own
 from tocsin.causes.files import check_causes
 from tocsin.clock import SystemClock
@@ -11,6 +13,8 @@ from tocsin.config.project.home import Home
 from tocsin.errors import Problem, TocsinError
 from tocsin.notify.render.templates import Templates
 from tocsin.notify.routing.oncall_file import check_files
+from tocsin.rules.inspect.lint import lint
+from tocsin.rules.kinds.ruleset import RuleSet
 
 
 def check(home: Home, with_tests: bool = False) -> list[Problem]:
@@ -70,3 +74,17 @@ def failing_tests(home: Home) -> list[Problem]:
                 Problem(file=r.file, line=r.line, key=f"{r.rule}: {r.name}", message=f"test fails:\n{text}")
             )
     return problems
+
+
+def lint_content(content: Content, rules: RuleSet | None = None) -> list[Problem]:
+    """Warnings about ``rules``, those of ``content`` where absent."""
+    oncall, settings = content.oncall, content.settings
+
+    def nobody(name: str) -> bool:
+        """Whether only events name its addresses, and none of these may be mailed."""
+        receiver = oncall.receiver_called(name)
+        if receiver is None or settings.smtp.host is None or settings.smtp.allowed_recipients:
+            return False
+        return receiver.emails != () and all("{{" in address for address in receiver.emails)
+
+    return lint(content.rules if rules is None else rules, nobody)

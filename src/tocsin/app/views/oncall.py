@@ -16,6 +16,7 @@ from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import ConfigurationError, Problem, TocsinError
 from tocsin.notify.oncall.ical import export
+from tocsin.notify.oncall.report import Known, report
 from tocsin.notify.oncall.schedule import NOBODY, Schedule
 from tocsin.notify.oncall.shifts import Shift, person_shifts, shift_at, shifts, span_text
 from tocsin.notify.routing.files import OnCallFiles
@@ -24,6 +25,7 @@ from tocsin.notify.routing.oncall_file import OnCallRules, check_files
 from tocsin.notify.routing.tree import Route, RuleNames, Taken, group_values, route
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.spec.rule import Rule
+from tocsin.state.interface import State
 
 UTC = ZoneInfo("UTC")
 Row = dict[str, Any]
@@ -219,3 +221,32 @@ def view_oncall(home: Home, at: datetime | None = None, *, with_rules: bool = Fa
     if rules is None:
         raise ConfigurationError([p for p in problems if not p.warning])
     return OnCallView(files=files, rules=rules, at=at or now, alerts=alerts, warnings=tuple(problems))
+
+
+_UTC = ZoneInfo("UTC")
+
+
+def oncall_report(state: State, content: Content | None, now: datetime, weeks: int) -> dict[str, Any]:
+    """Of the last ``weeks`` weeks. Without on-call files people are called by their addresses, and nights are UTC's."""
+    rules = content.oncall if content is not None else OnCallRules()
+    default = ZoneInfo(content.settings.timezone) if content is not None else _UTC
+
+    def person(text: str) -> str:
+        if text in rules.people:
+            return text
+        found = rules.person_at(text)
+        return found.name if found is not None else ""
+
+    def zone(who: str) -> ZoneInfo:
+        known = rules.people.get(who)
+        return ZoneInfo(known.timezone) if known is not None and known.timezone else default
+
+    since = now - timedelta(weeks=weeks)
+    scheduled = {name for name, receiver in rules.receivers.items() if receiver.schedule}
+
+    def on_call(receiver: str, at: datetime) -> tuple[str, ...]:
+        found = rules.receivers.get(receiver)
+        return rules.on_call(found.schedule, at) if found is not None and found.schedule else ()
+
+    known = Known(person=person, zone=zone, scheduled=scheduled, on_call=on_call)
+    return report(state.oncall_history(since), known, since, now)

@@ -19,8 +19,7 @@ from tocsin.app.runs.tree import FAMILY, MOST
 from tocsin.app.views import backtest as backtesting
 from tocsin.app.views import intake
 from tocsin.app.views.acting import Acting
-from tocsin.app.views.oncall import calendars
-from tocsin.app.views.oncall_report import oncall_report
+from tocsin.app.views.oncall import calendars, oncall_report
 from tocsin.app.views.rules import RuleView
 from tocsin.clock import Clock
 from tocsin.kql.plan.query import user_query

@@ -1,4 +1,7 @@
-"""The status of rules: a row a rule, and one rule whole. Reads both stores, changes nothing."""
+"""The status of rules: a row a rule, and one rule whole. Reads both stores, changes nothing.
+
+``rules explain`` adds what a rule expects next.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from tocsin.app.views.oncall import view_oncall
+from tocsin.config.project.home import Home
+from tocsin.errors import ConfigurationError
 from tocsin.logstore.interface import LogStore
 from tocsin.model.alert import Phase, Why
 from tocsin.model.text.names import by_columns
+from tocsin.notify.text import zone_name
 from tocsin.rules.inspect.explain import explain
 from tocsin.rules.inspect.listing import listing
 from tocsin.rules.inspect.preview import last_rows
@@ -137,3 +145,34 @@ def _phases(rule: Rule, counts: Sequence[Mapping[Phase, int]]) -> Row:
 def _next_evaluation(rule: Rule, evaluations: Mapping[str, datetime]) -> datetime | None:
     tick = evaluations.get(kind_of(rule).shared_timer(rule)) if rule.enabled else None
     return min((at for at in (evaluations.get(rule.name), tick) if at is not None), default=None)
+
+
+SHOWN = 3
+"""So many scheduled times, and so many rows of a table with schedules of their own, are shown."""
+
+
+def expected(rule: Rule, now: datetime) -> list[str]:
+    """The next times of a schedule with their deadlines, in its zone; [] of a rule without one."""
+    lines = []
+    for one in kind_of(rule).expects(rule, now, SHOWN):
+        zone, name = ZoneInfo(one.zone), ", ".join(map(str, one.instance.values()))
+        due = one.due.astimezone(zone)
+        text = f"{one.at.astimezone(zone):%a %Y-%m-%d %H:%M}, deadline {due:%a %H:%M} ({zone_name(zone)})"
+        lines.append(f"{name}: {text}" if name else text)
+    return lines
+
+
+def notified(home: Home, rule: Rule) -> list[str]:
+    """Who would be notified of an alert of ``rule``, as far as it is known without one."""
+    try:
+        view = view_oncall(home)
+    except ConfigurationError as e:
+        return [f"not known: {e.problems[0]}"]
+    labels = {name: text.source for name, text in rule.labels.items() if text.constant}
+    lines = []
+    for row in view.rules_route(rule, {"rule": rule.name, "severity": rule.severity.word, **labels}):
+        reaches = ", ".join(row["Reaches"]) or "nobody, as things are"
+        muted = f"; muted: {row['Muted']}" if row["Muted"] else ""
+        escalation = " (escalation)" if row["Escalation"] else ""
+        lines.append(f"{row['Notifies']}{escalation}: {reaches}; {row['Why']}{muted}")
+    return lines

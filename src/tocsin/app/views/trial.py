@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from tocsin.app.project.channels import mail_channel
 from tocsin.app.project.content import Content
+from tocsin.app.project.stores import mail_channel
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.config.yaml.document import suggest

@@ -1,5 +1,6 @@
-"""oncall, route: who is on call, who is notified of what, and why: from the files alone, no tocsin needs to run. The
-report asks the stores.
+"""oncall, route, notify: who is on call, who is notified of what, and why.
+
+From the files alone: no tocsin needs to run. The report asks the stores, `notify test` sends.
 """
 
 from __future__ import annotations
@@ -187,3 +188,43 @@ def _instant(text: str) -> datetime | None:
     if found.tzinfo is None:
         fail(f"'{text}' says no zone", f"write {text}Z, or +01:00 at its end", 2)
     return found.astimezone(UTC)
+
+
+notify = typer.Typer(no_args_is_help=True, help="Receivers.")
+
+
+@notify.callback()
+def _alone() -> None:
+    pass
+
+
+@notify.command("test")
+def notify_test(
+    receiver: Annotated[str, typer.Argument(help="A receiver, a person or an address.")],
+    home: HomeOption = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Send a real message marked TEST, say what was answered, and resolve what it opened."""
+    import asyncio
+
+    place = open_home(home)
+    from tocsin.app.project.content import load_content
+    from tocsin.app.views.trial import try_receiver
+    from tocsin.clock import SystemClock
+
+    tried, open_ends = asyncio.run(try_receiver(place, load_content(place), receiver, SystemClock()))
+    rows = [
+        {
+            "Channel": each.channel,
+            "Address": each.address,
+            "Sent": each.sent,
+            "Outcome": each.outcome.value,
+            "Reply": each.reply,
+        }
+        for each in tried
+    ]
+    show(rows, ("Channel", "Address", "Sent", "Outcome", "Reply"), as_json, "There is nobody whom a test could reach.")
+    for entry in open_ends:
+        say(f"Not tried: {entry}, which only an event can name.")
+    if not rows or not all(each.ok for each in tried):
+        raise Stop(1)

@@ -1,4 +1,4 @@
-"""backup, restore and export of a project directory's stores."""
+"""up, and backup, restore and export of a project directory's stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show
+from tocsin.cli.common import HERE, AsJson, HomeOption, fail, open_home, print_json, say, show, structlog_alone
 from tocsin.model.text.names import by_columns
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write tables as Parquet files, all as of one moment, while tocsin runs or not."""
-    from tocsin.app.upkeep.export import export_parquet
+    from tocsin.app.upkeep.backup import export_parquet
     from tocsin.cli.client import remote
 
     place, target = open_home(home), parquet.absolute()
@@ -130,4 +130,50 @@ def export(
         ["Table", "Rows", "File"],
         as_json,
         "There are no tables.",
+    )
+
+
+def up(
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="In a throw-away project directory, play a day of training runs that ends now."),
+    ] = False,
+    with_prometheus: Annotated[
+        bool,
+        typer.Option(
+            "--with-prometheus",
+            help="With --demo: start the Prometheus of this machine beside it, and say where its plots are.",
+        ),
+    ] = False,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Take stores that do not belong together: what is stored counts as evaluated."),
+    ] = False,
+    host: Annotated[str, typer.Option(help="Listen on this address instead of http.host.")] = "",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Listen on this port instead of http.port.")
+    ] = None,
+    home: HomeOption = HERE,
+) -> None:
+    """Run tocsin: take events, evaluate rules, send mails, serve pages and metrics. Ends on Ctrl-C."""
+    if with_prometheus and not demo:
+        fail("--with-prometheus is for --demo only", "deploy/prometheus has a scrape file for a Prometheus of yours", 2)
+    structlog_alone()
+    from tocsin.app.run.up import up as run
+    from tocsin.web import build_asgi
+    from tocsin.web.server import Server
+
+    overrides: dict[str, object] = {}
+    if host:
+        overrides["http.host"] = host
+    if port is not None:
+        overrides["http.port"] = port
+    run(
+        None if demo else open_home(home),
+        bind=Server,
+        build_asgi=build_asgi,
+        overrides=overrides,
+        demo=demo,
+        with_prometheus=with_prometheus,
+        adopt=adopt,
     )

@@ -167,7 +167,7 @@ def rules_lint(
     """Find rules that are right by the letter and most likely wrong."""
     place = open_home(home)
     from tocsin.app.project.content import load_content
-    from tocsin.app.views.lint import lint_content
+    from tocsin.app.views.check import lint_content
 
     content = load_content(place)
     found = lint_content(content, _load(place, files) if files else None)

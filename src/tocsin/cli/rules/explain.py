@@ -35,7 +35,7 @@ def rules_explain(
 ) -> None:
     """Show what a rule compiles to: kind, fields, prefilter, shape, query, SQL; when it is evaluated next, what it matched last."""
     place = open_home(home)
-    from tocsin.app.views.explained import expected, notified
+    from tocsin.app.views.rules import expected, notified
     from tocsin.clock import SystemClock
     from tocsin.rules.inspect.explain import explain
 

@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field
 from tocsin.config.yaml.document import Document, KeyPath, YamlModel, suggest
 from tocsin.config.yaml.durations import Duration
 from tocsin.errors import Problem
-from tocsin.model.calendars.maintenance import Maintenance, Wanted
+from tocsin.model.calendars.calendar import Maintenance, Wanted
 from tocsin.model.columns import RUNS, KqlType
 from tocsin.model.statuses import Severity
 

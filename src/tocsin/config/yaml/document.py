@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -381,3 +381,24 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     lowered = {k.lower(): k for k in known}
     near = difflib.get_close_matches(word.lower(), list(lowered), n=1)
     return lowered[near[0]] if near else ""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(Generic[T]):
+    """A model where it is written."""
+
+    model: T
+    document: Document
+    path: KeyPath
+
+    @property
+    def place(self) -> str:
+        """``file:line``."""
+        return f"{self.document.file}:{self.document.line(self.path)}"
+
+    def problem(self, path: KeyPath, message: str, hint: str = "", *, warning: bool = False) -> Problem:
+        """A problem of it, ``path`` from it on."""
+        return self.document.problem((*self.path, *path), message, hint, warning=warning)

@@ -12,9 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from tocsin.errors import TocsinError
-from tocsin.intake.cloudevents import event_of_attributes
 from tocsin.intake.expressions import any_case
-from tocsin.intake.formats import write
+from tocsin.intake.formats import event_of_attributes, write
 from tocsin.model.text.strictjson import ReadError, read_json
 
 FORM = "application/x-www-form-urlencoded"

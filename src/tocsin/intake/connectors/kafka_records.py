@@ -11,8 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 from tocsin.clock import EPOCH, micros
-from tocsin.intake.cloudevents import BASE64_FIELD, event_of_attributes, plain
 from tocsin.intake.consumer import Consumer, Decoded, Message
+from tocsin.intake.formats import BASE64_FIELD, event_of_attributes, plain
 from tocsin.model.event import Origin, RawEvents
 
 # Places in kafka-python's ConsumerRecord, a named tuple; by number they cost half.

@@ -8,8 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tocsin.config.calendars.fetch import is_url
-from tocsin.config.yaml.document import KeyPath, suggest
-from tocsin.config.yaml.placed import Placed
+from tocsin.config.yaml.document import KeyPath, Placed, suggest
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.calendars.wallclock import (

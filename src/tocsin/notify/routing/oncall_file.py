@@ -12,8 +12,7 @@ from pydantic import Field
 
 from tocsin.config.calendars.maintenance import MaintenanceModel
 from tocsin.config.calendars.named import CalendarModel
-from tocsin.config.yaml.document import Document, KeyPath, YamlModel, suggest
-from tocsin.config.yaml.placed import Placed
+from tocsin.config.yaml.document import Document, KeyPath, Placed, YamlModel, suggest
 from tocsin.errors import Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.notify.addresses import BadAddress, parse_address

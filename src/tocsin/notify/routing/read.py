@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tocsin.config.calendars.maintenance import MaintenanceModel
-from tocsin.config.yaml.document import KeyPath, suggest
-from tocsin.config.yaml.placed import Placed
+from tocsin.config.yaml.document import KeyPath, Placed, suggest
 from tocsin.errors import Problem
 from tocsin.model.alert import fingerprint
 from tocsin.model.calendars.calendar import Calendar

@@ -21,7 +21,7 @@ from tocsin.alerts.conditions import Terms, changed
 from tocsin.config.yaml.document import KeyPath
 from tocsin.config.yaml.durations import format_duration
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.model.remembered import ConditionState
 from tocsin.model.statuses import Severity

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tocsin.model.alert import fingerprint
-from tocsin.model.calendars.maintenance import Maintenance, Wanted
+from tocsin.model.calendars.calendar import Maintenance, Wanted
 from tocsin.model.columns import RUNS
 from tocsin.model.watermarks import Span
 from tocsin.rules.history import micros

@@ -11,7 +11,7 @@ from typing import ClassVar, Generic, TypeAlias, TypeVar, cast
 from tocsin.alerts.conditions import Terms
 from tocsin.kql.plan.prefilter import Predicate
 from tocsin.kql.plan.rowplan import RowPlan
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.model.intent import RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.rules.language.names import public_name as public_name

@@ -6,8 +6,7 @@ from textwrap import dedent
 import pytest
 
 from tests.oracle.oncall import utc
-from tocsin.config.yaml.document import load, parse
-from tocsin.config.yaml.placed import Placed
+from tocsin.config.yaml.document import Placed, load, parse
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.notify.oncall.escalation import Escalation, Step

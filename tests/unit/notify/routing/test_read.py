@@ -10,8 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.oracle.oncall import utc
-from tocsin.config.yaml.document import Document, KeyPath, load, parse
-from tocsin.config.yaml.placed import Placed
+from tocsin.config.yaml.document import Document, KeyPath, Placed, load, parse
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.notify.oncall import models as oncall_models

@@ -11,7 +11,7 @@ from tocsin.config.yaml.document import KeyPath
 from tocsin.config.yaml.durations import format_duration
 from tocsin.kql.plan import rowplan
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
 from tocsin.rules.kinds import pausing, waiting

@@ -22,7 +22,7 @@ from tocsin.config.yaml.durations import in_words
 from tocsin.errors import QueryError
 from tocsin.kql.plan.rowplan import RowPlan
 from tocsin.kql.tokens import TokenKind, tokenize
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Maintenance
 from tocsin.model.statuses import TERMINAL, Status
 from tocsin.rules.kinds.deadline.keys import DeadlineWhen
 from tocsin.rules.spec.baseline import Baseline, baseline

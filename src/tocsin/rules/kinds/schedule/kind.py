@@ -9,8 +9,7 @@ from datetime import datetime
 from tocsin.alerts.conditions import Terms
 from tocsin.config.yaml.document import KeyPath
 from tocsin.logstore.interface import CommitInfo, LogReader
-from tocsin.model.calendars.calendar import Calendar
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Calendar, Maintenance
 from tocsin.model.instants import Timer, TimerKind
 from tocsin.rules.failures import note
 from tocsin.rules.kinds import pausing, waiting

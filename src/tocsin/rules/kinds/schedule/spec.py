@@ -19,8 +19,7 @@ from tocsin.config.yaml.durations import format_duration, parse_duration
 from tocsin.errors import QueryError
 from tocsin.kql.plan.rowplan import RowPlan, row_plan
 from tocsin.model.alert import fingerprint, instance_key
-from tocsin.model.calendars.calendar import Calendar
-from tocsin.model.calendars.maintenance import Maintenance
+from tocsin.model.calendars.calendar import Calendar, Maintenance
 from tocsin.rules.kinds.schedule.cron import Schedule
 from tocsin.rules.kinds.schedule.keys import ScheduleWhen
 from tocsin.rules.language.literals import extension
