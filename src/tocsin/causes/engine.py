@@ -38,12 +38,16 @@ _HEAD = 160
 _INFORMED = re.compile(r"\b(?:INFO|DEBUG|TRACE|info|debug|trace)\b(?!\s*=)")
 _HANDLED = re.compile(
     r"(?i)\b(?:skipp(?:ed|ing)|retry(?:ing)?|retried|re-?tries|recover(?:ed|ing)|fall(?:ing|s)? ?back|ignor(?:ed|ing)|restart(?:ed|ing)|"
-    r"will (?:be )?(?:restart|retr|skip)\w*|continuing|handled|caught and|succeeded after|no longer)\b"
+    r"will (?:be )?(?:restart|retr|skip)\w*|continuing|halving|halved|trying again|handled|caught and|succeeded after|no longer)\b"
 )
 _POSSIBLE = re.compile(
     r"(?i)\b(?:if you|may|might|can happen|can cause|could (?:be|have)|potential|possibl[ey]|root causes?|for example|e\.g\.|to avoid|to prevent|"
     r"in case of|whether|when you|tips?|hint|note):?\b"
 )
+_SOURCE = re.compile(
+    r"\s*(?:raise \w|except\b[^:]*:|(?:el)?if .*:\s*$|assert |def \w+\(|class \w+[(:]|[\w\-\"']{0,20}on_\w{1,40}[\"']?\s*[:=])"
+)
+"""What stands in the program or its configuration, as tracebacks and dumps show it."""
 _SETTING = re.compile(
     r"[\s\-*|>{\"']*(?!\w*(?:Error|Exception|Warning)\b|(?:Reason|Message)\b)[\w.\-]{1,60}[\"']?\s{0,20}[:=]\s{0,4}"
     r"(?:true|false|none|null|\d[\d.]*|\"[^\"]*\"|'[^']*'|\[[^\[\]]*\])[\s,}]*",
@@ -165,6 +169,8 @@ class Causes:
     def _counts(self, cause: Cause, head: str, line: str, end: int) -> bool:
         """Whether ``line`` speaks of an error; the match ends at ``end``."""
         if any(each.search(line.encode()) for each in self._unless[cause.name]):
+            return False
+        if _SOURCE.match(head):
             return False
         if cause.certain:
             return True

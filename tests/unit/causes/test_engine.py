@@ -56,6 +56,12 @@ def test_texts_of_strangers_get_their_reason() -> None:
         ((OOM, "[Rank 3] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=1)"), "cuda-out-of-memory"),
         (("[Rank 3] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=1)",), "nccl-timeout"),
         (("WARNING CUDA out of memory in batch 3, skipping it",), ""),
+        (("WARNING: CUDA out of memory. Tried to allocate 2 GiB, halving the batch",), ""),
+        (("    except KeyboardInterrupt:",), ""),  # the program's text, as a traceback shows it
+        (("except KeyError: pass",), ""),
+        (('    raise RuntimeError("CUDA out of memory")',), ""),
+        (("on_oom: CUDA out of memory",), ""),
+        (("NCCL_TIMEOUT=1800", "NCCL timeout is set to 1800 s"), ""),
         (("CUDA out of memory, retrying with half the batch",), ""),
         (("2026-01-01 INFO watching for CUDA out of memory",), ""),
         (("If you see CUDA out of memory, lower the batch size",), ""),
