@@ -75,6 +75,30 @@ def _without(why: ServerMissing) -> NoReturn:
     pytest.skip(str(why))
 
 
+def forget_workspaces() -> None:
+    """End what the SDK keeps of workspaces in this process. The sender of one whose tocsin is away asks the variables of
+    whatever test then runs where tocsin is, and would bring its events to the server of that test.
+    """
+    session = sys.modules.get("tocsin.sdk.session")
+    for left in session._sessions.values() if session is not None else ():
+        recorder = left.recorder
+        if recorder.sender is not None:
+            recorder.sender._find = lambda: None
+        recorder._closed = True  # no close(): it would wait for a server that does not answer
+        recorder._wake.set()
+        recorder._waiting.set()
+        recorder.flush()
+    if session is not None:
+        session._sessions.clear()
+
+
+@pytest.fixture(autouse=True)
+def alone_in_the_process() -> Iterator[None]:
+    """No test's runs outlive it."""
+    yield
+    forget_workspaces()
+
+
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nobody listens on."""
