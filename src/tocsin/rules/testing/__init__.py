@@ -1,1 +1,7 @@
-"""Inline tests: the engine with a clock moved by hand."""
+"""Inline tests: the engine with a clock moved by hand.
+
+In: the ``tests:`` of rules.
+Out: results with the story of each failure, also as JUnit XML.
+Callers: ``cli`` for ``rules test``, ``app/views`` for ``check``. Never: a store on disk.
+Start reading at ``run.py``, then ``simulator.py``.
+"""

@@ -214,14 +214,12 @@ def on_deadlines(
     reader: LogReader,
     memory: Memory,
     source_progress: SourceProgress,
-    arrivals: Arrivals | None = None,
 ) -> Failures:
-    """Evaluate deadlines that have come, and set the next ones. ``arrivals`` are of all of them, where known."""
+    """Evaluate deadlines that have come, and set the next ones."""
     failures = Failures()
     cases = _cases(released, rules, memory, source_progress)
     seq = max(each.commit_seq for each in released)
-    if arrivals is None:
-        arrivals = _arrivals(cases, reader, seq, failures)
+    arrivals = _arrivals(cases, reader, seq, failures)
     for case in cases:
         if case.rule.name in failures.rules:
             memory.put_timer(replace(case.timer, due=case.at + AGAIN))
@@ -323,9 +321,8 @@ def on_commits(
     after: int,
     reader: LogReader,
     memory: Memory,
-    arrivals: Arrivals | None = None,
 ) -> Failures:
-    """End what fires where the expected has come after all. ``arrivals`` are those of the commits, where known."""
+    """End what fires where the expected has come after all."""
     failures = Failures()
     firing: list[tuple[ScheduleRule, Item, ConditionState]] = []
     for rule in rules:
@@ -335,9 +332,8 @@ def on_commits(
     if not firing or not any(c.rows for c in commits):
         return failures
     hi = commits[-1].seq
-    if arrivals is None:
-        sql, params = reader.rows_of(after, hi)
-        arrivals = Arrivals.of([(rule, item) for rule, item, _ in firing], reader, sql, params, failures)
+    sql, params = reader.rows_of(after, hi)
+    arrivals = Arrivals.of([(rule, item) for rule, item, _ in firing], reader, sql, params, failures)
     times = {c.seq: c.ingested_at for c in commits}
     for rule, item, state in firing:
         found = arrivals.brought(rule, item, state.data.missed.from_us if state.data.missed else 0, (after, hi))

@@ -20,17 +20,13 @@ from tocsin.rules.kinds.base import (
     Finding,
     Given,
     Kind,
-    Part,
     Preview,
-    Remembered,
     Rows,
-    Span,
     of_when,
 )
 from tocsin.rules.kinds.previews import of_events
 from tocsin.rules.kinds.schedule import evaluate
 from tocsin.rules.kinds.schedule import spec as specs
-from tocsin.rules.kinds.schedule.arrivals import Arrivals, candidates
 from tocsin.rules.kinds.schedule.compile import compile_schedule
 from tocsin.rules.kinds.schedule.keys import ScheduleWhen
 from tocsin.rules.kinds.schedule.spec import ScheduleRule, ScheduleSpec
@@ -80,14 +76,14 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
 
     def on_commits(self, rules: Schedules, commits: Sequence[CommitInfo], after: int, given: Given) -> None:
         if following := _following(rules, given.memory):
-            failures = evaluate.on_commits(following, commits, after, given.reader, given.memory, _ahead(given))
+            failures = evaluate.on_commits(following, commits, after, given.reader, given.memory)
             note(failures, commits[-1].ingested_at, commits[-1].seq, given.memory)
 
     def on_timers(self, rules: Schedules, kind: TimerKind, released: Sequence[Released], given: Given) -> None:
         by_name = {rule.name: rule for rule in rules}
         memory, progress = given.memory, given.source_progress
         if kind is TimerKind.DEADLINE:
-            failures = evaluate.on_deadlines(released, by_name, given.reader, memory, progress, _ahead(given))
+            failures = evaluate.on_deadlines(released, by_name, given.reader, memory, progress)
             note(failures, released[-1].at, released[-1].commit_seq, memory)
         elif kind is TimerKind.CLOSE:
             for each in released:
@@ -108,10 +104,6 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
         chosen = [rule for rule in _following(rules, given.memory) if rule.name in names]
         evaluate.schedule_deadlines(chosen, timers, given.memory, at, commit_seq)
         note(evaluate.still_missing(chosen, given.reader, given.memory, at, commit_seq), at, commit_seq, given.memory)
-
-    def candidates(self, rule: ScheduleRule, log: LogReader, span: Span, remembered: Remembered) -> Iterator[Part]:
-        """As ``Kind.candidates``: those that bring what is expected."""
-        return candidates(rule, log, span, remembered)
 
     def apart(self, rule: ScheduleRule) -> None:
         """As ``Kind.apart``: what is expected ends what fires."""
@@ -149,10 +141,6 @@ class ScheduleKind(Kind[ScheduleSpec, Schedules]):
 
     def preview(self, rule: ScheduleRule, reader: LogReader, at: datetime) -> Preview:
         return of_events(rule, reader, matches)
-
-
-def _ahead(given: Given) -> Arrivals | None:
-    return given.ahead if isinstance(given.ahead, Arrivals) else None
 
 
 def _following(rules: Schedules, memory: Memory) -> list[ScheduleRule]:
