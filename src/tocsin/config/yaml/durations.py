@@ -1,4 +1,7 @@
-"""The one spelling of durations: ``90s 45m 12h 30d 1w``."""
+"""The one spelling of durations: ``90s 45m 12h 30d 1w``.
+
+No library: pydantic reads ``PT90S`` and a bare number as seconds, and refuses ``90s``.
+"""
 
 from __future__ import annotations
 

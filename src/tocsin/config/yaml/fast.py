@@ -3,6 +3,8 @@
 14 times as fast as ruamel's pure parser: 10,000 rules in 0.4 s instead of 5 s. libyaml comes in the wheels of PyYAML;
 where it is missing, and for every file that is in any way unusual (not YAML, a key given twice, an anchor, too deep),
 the answer is None, and ruamel reads the file again to say what is wrong and where.
+
+Not PyYAML's own `compose`: it takes 2.4 times the CPU time for these rules, before anything is built from its nodes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The one spelling of sizes: ``64KiB 160MiB 1GiB``."""
+"""The one spelling of sizes: ``64KiB 160MiB 1GiB``.
+
+No library: pydantic's ByteSize takes bits too, and writes 160 MiB as ``160.0MiB``, which is not what was given.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Spring, Budapest              01:59 | 03:00      02:30 is skipped: it means 03:00, the instant of the change
 autumn, Budapest       02:00 … 02:59 | 02:00 …   02:30 comes twice: it means the first
+
+No library: zoneinfo takes the skipped 02:30 for 03:30.
 """
 
 from __future__ import annotations

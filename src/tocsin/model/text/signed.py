@@ -4,6 +4,9 @@
 
 A GET shows what it would do, a POST does it: scanners of mail that fetch links acknowledge nothing. Keys rotate: a link is
 signed by the newest and read by any of the keys that are kept.
+
+No library: itsdangerous stamps when a link was made, and the reader decides how old it may be. Here the link says when it
+expires.
 """
 
 from __future__ import annotations

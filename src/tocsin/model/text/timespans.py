@@ -1,4 +1,7 @@
-"""Lengths of time as text: KQL's form for programs (``1.02:03:04``), words for people (``1 d 2 h 3 min``)."""
+"""Lengths of time as text: KQL's form for programs (``1.02:03:04``), words for people (``1 d 2 h 3 min``).
+
+No library: Python writes the first as ``1 day, 2:03:04``.
+"""
 
 from __future__ import annotations
 
