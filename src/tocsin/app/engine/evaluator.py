@@ -17,8 +17,7 @@ import structlog
 
 from tocsin.alerts.active import OCCURRENCE
 from tocsin.app.engine import stalled as silence
-from tocsin.app.engine.exports import Exporter
-from tocsin.app.engine.known_series import present_rules
+from tocsin.app.engine.known_series import Exporter, present_rules
 from tocsin.app.engine.notified_until import KEY, expired
 from tocsin.clock import EPOCH, Clock
 from tocsin.errors import StoreError

@@ -29,8 +29,7 @@ from tocsin.app.engine.writer import Writer
 from tocsin.app.project.content import Content
 from tocsin.app.project.stores import link_signer, mail_channel, open_log, open_state, put_tables
 from tocsin.app.run.deadman import OLDEST, DeadMan, Parts
-from tocsin.app.run.housekeeping import Housekeeping
-from tocsin.app.run.measuring import Measuring
+from tocsin.app.run.measuring import Housekeeping, Measuring
 from tocsin.app.run.reload import Reloader
 from tocsin.app.runs.actions import MOST_EVENTS, RunActions
 from tocsin.app.runs.actions import Ports as RunPorts
