@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tocsin.sdk.experiment import Experiment
-    from tocsin.sdk.run import Run
     from tocsin.sdk.runconfig import ComputeTarget, Environment, RunConfiguration, ScriptRunConfig
-    from tocsin.sdk.workspace import Workspace
+    from tocsin.sdk.workspace import Experiment, Run, Workspace
 
 __version__ = "0.1.0"
 VERSION = __version__
@@ -21,8 +19,8 @@ VERSION = __version__
 _SDK = {
     "ComputeTarget": "runconfig",
     "Environment": "runconfig",
-    "Experiment": "experiment",
-    "Run": "run",
+    "Experiment": "workspace",
+    "Run": "workspace",
     "RunConfiguration": "runconfig",
     "ScriptRunConfig": "runconfig",
     "Workspace": "workspace",

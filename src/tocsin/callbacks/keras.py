@@ -8,7 +8,7 @@ from typing import Any
 from keras.callbacks import Callback
 
 from tocsin.callbacks.values import numbers, run_of, settings
-from tocsin.sdk.run import Run
+from tocsin.sdk.workspace import Run
 
 
 class KerasCallback(Callback):  # type: ignore[misc]

@@ -12,7 +12,7 @@ except ImportError:  # its older name
     from pytorch_lightning.loggers import Logger
 
 from tocsin.callbacks.values import numbers, run_of, settings
-from tocsin.sdk.run import Run
+from tocsin.sdk.workspace import Run
 
 
 class LightningLogger(Logger):  # type: ignore[misc]

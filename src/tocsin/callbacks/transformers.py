@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tocsin.callbacks.values import numbers, run_of, settings
-from tocsin.sdk.run import Run
+from tocsin.sdk.workspace import Run
 
 
 class TransformersCallback(TrainerCallback):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tocsin.sdk.errors import RunEnvironmentException
-from tocsin.sdk.run import Run
+from tocsin.sdk.workspace import Run
 
 _log = logging.getLogger("tocsin.sdk")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from tocsin import VERSION
-from tocsin.sdk.experiment import Experiment
-from tocsin.sdk.run import Run
 from tocsin.sdk.runconfig import ComputeTarget, Environment, RunConfiguration, ScriptRunConfig
-from tocsin.sdk.workspace import Workspace
+from tocsin.sdk.workspace import Experiment, Run, Workspace
 
 __version__ = VERSION
 

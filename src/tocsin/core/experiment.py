@@ -1,5 +1,5 @@
 """azureml.core.experiment: Experiment."""
 
-from tocsin.sdk.experiment import Experiment
+from tocsin.sdk.workspace import Experiment
 
 __all__ = ["Experiment"]

@@ -1,5 +1,5 @@
 """azureml.core.run: Run."""
 
-from tocsin.sdk.run import Run
+from tocsin.sdk.workspace import Run
 
 __all__ = ["Run"]

@@ -13,6 +13,7 @@ from tocsin.sdk.config import Place
 from tocsin.sdk.sending.endpoint import Endpoint
 from tocsin.sdk.sending.known import note
 from tocsin.sdk.sending.recorder import Recorder
+from tocsin.sdk.storage.rows import RunRow
 from tocsin.sdk.storage.store import Store
 from tocsin.sdk.text import warn_once
 
@@ -60,6 +61,10 @@ class Session:
             return _scratch() / run_id
         return self.place.data / "runs" / run_id
 
+    def snapshots(self, run_id: str) -> Path:
+        """Where snapshots are; an offline run keeps its own."""
+        return self.place.data / "snapshots" if self.place else self.run_folder(run_id) / "snapshots"
+
 
 def session_of(place: Place) -> Session:
     """The one session of ``place`` in this process."""
@@ -68,6 +73,16 @@ def session_of(place: Place) -> Session:
         if found is None or found.settings != place.settings or found.endpoint != found._find():
             found = _sessions[place.folder] = Session(place)
         return found
+
+
+def once_written(session: Session, run_id: str) -> RunRow | None:
+    """`tocsin exec` starts its command first and writes its run down beside it: the script may be a little quicker."""
+    pause = threading.Event()
+    for _ in range(250):
+        if row := session.store.get(run_id):
+            return row
+        pause.wait(0.02)
+    return None
 
 
 _memory: Session | None = None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
+
+import tocsin
 
 PIPELINE = {"duckdb", "duckdb_kql", "httpx", "jinja2", "kafka", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "typer", "uvicorn"}  # fmt: skip
 LATER = {"asyncio", "http.client", "jmespath", "msgspec", "pathspec", "ssl", "yaml"}
@@ -44,3 +49,27 @@ def test_the_articles_first_lines() -> None:
     assert issubclass(ActivityFailedException, Exception)
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = tocsin.nope
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports anywhere: at its top, inside a function, for its types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_no_modules_of_the_sdk_import_each_other_in_a_circle() -> None:
+    """Nor inside functions, nor for types alone: each part can be read after those below it."""
+    source = Path(tocsin.__file__).parent
+    modules = {
+        "tocsin." + ".".join(path.relative_to(source).with_suffix("").parts): imported(path)
+        for room in ("sdk", "core", "callbacks")
+        for path in (source / room).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    needs = {name: modules.keys() & found for name, found in modules.items()}
+    list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle

@@ -63,8 +63,8 @@ def submit_script(
     debug: DebugOption = False,
 ) -> None:  # fmt: skip
     """Run SCRIPT in a copy of its folder: print its output, wait for its end, then print the run."""
-    from tocsin.sdk.experiment import Experiment
     from tocsin.sdk.runconfig import RunConfiguration, ScriptRunConfig
+    from tocsin.sdk.workspace import Experiment
 
     style = Style.of(context, output, as_json, query)
     if conda:

@@ -39,8 +39,8 @@ from tocsin.cli.runs.tracked import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tocsin.sdk.run import Run
     from tocsin.sdk.storage.rows import RunRow
+    from tocsin.sdk.workspace import Run
 
 TagsOption = Annotated[list[str] | None, typer.Option("--tags", "--tag", metavar="KEY[=VALUE]", help="Only with this tag; may be repeated.")]  # fmt: skip
 HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TOCSIN_HOME", metavar="DIR", help="A project directory: the runs that its tocsin has received.", show_default=False)]  # fmt: skip

@@ -18,9 +18,8 @@ from tocsin.cli.common import fail, say
 from tocsin.cli.runs.azformat import check_format, emit, queried
 
 if TYPE_CHECKING:
-    from tocsin.sdk.run import Run
     from tocsin.sdk.storage.rows import RunRow
-    from tocsin.sdk.workspace import Workspace
+    from tocsin.sdk.workspace import Run, Workspace
 
 
 def _quietly(wanted: bool) -> bool:
@@ -120,7 +119,7 @@ def workspace(path: Path, name: str = "") -> Workspace:
 
 def the_run(ws: Workspace, argument: str, option: str, experiment: str = "") -> Run:
     """The run that is meant; ends with 2 where none is named."""
-    from tocsin.sdk.run import Run
+    from tocsin.sdk.workspace import Run
 
     run_id = argument or option or os.environ.get("TOCSIN_RUN_ID", "")
     if not run_id:

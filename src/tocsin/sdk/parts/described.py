@@ -119,7 +119,7 @@ class Described(HoldsFiles):
         """Copy a folder as what ran, and return the snapshot's id."""
         from tocsin.sdk.running.capture import take_now
 
-        id = take_now(self._snapshots(), Path(file_or_folder_path))
+        id = take_now(self._session.snapshots(self.id), Path(file_or_folder_path))
         self._update(snapshot_id=id)
         return id
 

@@ -123,15 +123,11 @@ class HoldsFiles:
                 out.append(str(root / name))
         return out
 
-    def _snapshots(self) -> Path:
-        place = self._session.place
-        return place.data / "snapshots" if place else self._session.run_folder(self.id) / "snapshots"
-
     def _restore(self, snapshot_id: str, path: str | Path | None) -> str:
         target = Path(path) if path is not None else Path(f"snapshot_{snapshot_id}")
         from tocsin.sdk.running import snapshot
 
-        snapshot.restore(self._snapshots(), snapshot_id, target)
+        snapshot.restore(self._session.snapshots(self.id), snapshot_id, target)
         return str(target.resolve())
 
 

@@ -7,40 +7,37 @@ import sqlite3
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tocsin.sdk.errors import SnapshotException
 from tocsin.sdk.running import snapshot
+from tocsin.sdk.session import Session
 from tocsin.sdk.text import clean, warn
-
-if TYPE_CHECKING:
-    from tocsin.sdk.run import Run
 
 PATIENCE = 60.0
 """Seconds that get_snapshot_id() waits for a snapshot under way."""
 _under_way: dict[str, threading.Thread] = {}
 
 
-def capture(run: Run, folder: Path | None) -> None:
+def capture(session: Session, run_id: str, folder: Path | None) -> None:
     """Begin to take the snapshot and note the git commit; returns at once."""
     where = folder.absolute() if folder is not None else None
 
     def work() -> None:
         try:
-            _properties(run, where or Path.cwd())
+            _properties(session, run_id, where or Path.cwd())
             if where is not None:
-                _snapshot(run, where)
+                _snapshot(session, run_id, where)
         except (SnapshotException, OSError, sqlite3.Error) as e:
-            warn("run %s has no snapshot: %s", run.id, e)
+            warn("run %s has no snapshot: %s", run_id, e)
         finally:
-            _under_way.pop(run.id, None)
+            _under_way.pop(run_id, None)
 
     thread = threading.Thread(target=work, name="tocsin-snapshot", daemon=True)
-    _under_way[run.id] = thread
+    _under_way[run_id] = thread
     try:
         thread.start()
     except RuntimeError:
-        _under_way.pop(run.id, None)
+        _under_way.pop(run_id, None)
 
 
 def finished(run_id: str) -> None:
@@ -49,12 +46,12 @@ def finished(run_id: str) -> None:
         thread.join(PATIENCE)
 
 
-def _snapshot(run: Run, folder: Path) -> None:
+def _snapshot(session: Session, run_id: str, folder: Path) -> None:
     found = snapshot.listing(folder, unlimited=False)
     if why := snapshot.too_large(found):
-        warn("run %s has no snapshot: %s holds %s", run.id, folder, why)
+        warn("run %s has no snapshot: %s holds %s", run_id, folder, why)
         return
-    run._update(snapshot_id=snapshot.take(folder, run._snapshots(), found))
+    session.store.update(run_id, snapshot_id=snapshot.take(folder, session.snapshots(run_id), found))
 
 
 def take_now(snapshots: Path, folder: Path) -> str:
@@ -65,9 +62,10 @@ def take_now(snapshots: Path, folder: Path) -> str:
     return snapshot.take(folder.absolute(), snapshots, found)
 
 
-def _properties(run: Run, folder: Path) -> None:
+def _properties(session: Session, run_id: str, folder: Path) -> None:
     if found := git_properties(folder):
-        run._session.store.relabel(run.id, "p", {**found, **run.get_properties()})
+        row = session.store.get(run_id)
+        session.store.relabel(run_id, "p", {**found, **(row.property_values if row else {})})
 
 
 def git_properties(folder: Path) -> dict[str, str | None]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.sdk.errors import ExperimentExecutionException, UserErrorException
-from tocsin.sdk.run import Run
 from tocsin.sdk.runconfig import ScriptRunConfig, targets
 from tocsin.sdk.running.capture import git_properties, take_now
 from tocsin.sdk.running.process import identify
 from tocsin.sdk.running.wrap import new_run_id
 from tocsin.sdk.session import Session
-from tocsin.sdk.storage.rows import SCRIPT, New
+from tocsin.sdk.storage.rows import SCRIPT, New, RunRow
 from tocsin.sdk.text import clean, experiment_name, string_values
 
 _runners: set[int] = set()
@@ -29,9 +28,9 @@ def submit(
     *,
     tags: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
-    parent: Run | None = None,
+    parent: RunRow | None = None,
     display_name: str = "",
-) -> Run:
+) -> RunRow:
     """Start a run of ``config`` and return at once. Raises ExperimentExecutionException for what cannot be run."""
     if not isinstance(config, ScriptRunConfig):
         raise UserErrorException(f"submit takes a ScriptRunConfig, not a {type(config).__name__}")
@@ -42,16 +41,15 @@ def submit(
     snapshot_id = take_now(session.place.data / "snapshots", folder)
     run_id = new_run_id(experiment, session.store.clock)
     runner = _start_runner(session, run_id)
-    row = session.store.create([
+    return session.store.create([
         New(
             run_id=run_id, experiment=experiment_name(experiment), status="Queued", type=SCRIPT,
-            parent_id=parent.id if parent else "", root_id=parent._first.root_id if parent else "",
+            parent_id=parent.run_id if parent else "", root_id=parent.root_id if parent else "",
             display_name=clean(display_name), target=config.target_name, owner=identify(runner).dump(),
             definition=_definition(config), snapshot_id=snapshot_id, tags=string_values(tags, "tag"),
             properties={**git_properties(folder), **string_values(properties, "property")},
         )
     ])[0]  # fmt: skip
-    return Run._of(session, row)
 
 
 def _check(session: Session, folder: Path, config: ScriptRunConfig) -> None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from tocsin.model.statuses import TERMINAL
 from tocsin.sdk.errors import ActivityFailedException
+from tocsin.sdk.parts.described import Described
 from tocsin.sdk.runconfig import targets
 from tocsin.sdk.storage.slots import lend, wait_for_slot
-
-if TYPE_CHECKING:
-    from tocsin.sdk.run import Run
 
 LOG = "user_logs/std_log.txt"
 POLL_EVERY = 0.1
 
 
-def wait(run: Run, show_output: bool, raise_on_error: bool) -> dict[str, Any]:
-    """Wait through CancelRequested and Finalizing. A script that waits lends its slot to what it waits for."""
+def wait(run: Described, inside: bool, show_output: bool, raise_on_error: bool) -> dict[str, Any]:
+    """Wait through CancelRequested and Finalizing. ``inside``: this process is the run's script. A script that waits lends its slot to what it waits for."""
     store = run._session.store
-    me = os.environ.get("TOCSIN_RUN_ID", "") if run._inside or os.environ.get("TOCSIN_WORKSPACE") else ""
+    me = os.environ.get("TOCSIN_RUN_ID", "") if inside or os.environ.get("TOCSIN_WORKSPACE") else ""
     lent = bool(me) and me != run.id and run.get_status() not in TERMINAL and lend(store, me)
     pause = threading.Event()
     try:
@@ -40,12 +38,12 @@ def wait(run: Run, show_output: bool, raise_on_error: bool) -> dict[str, Any]:
     return details
 
 
-def _until_ended(run: Run, pause: threading.Event) -> None:
+def _until_ended(run: Described, pause: threading.Event) -> None:
     while run.get_status() not in TERMINAL:
         pause.wait(POLL_EVERY)
 
 
-def _take_back(run: Run, me: str, pause: threading.Event) -> None:
+def _take_back(run: Described, me: str, pause: threading.Event) -> None:
     store = run._session.store
     row = store.get(me)
     if row is None or row.status in TERMINAL:
@@ -60,7 +58,7 @@ def _take_back(run: Run, me: str, pause: threading.Event) -> None:
     wait_for_slot(store, me, row.target, target.slots if target else None, go_on, again=True)
 
 
-def follow(run: Run, pause: threading.Event) -> None:
+def follow(run: Described, pause: threading.Event) -> None:
     """Print the script's output as it comes, until the run has ended."""
     path = run._files / LOG
     file: BinaryIO | None = None
