@@ -32,7 +32,7 @@ from tocsin.rules.driver.lifecycle import reconcile
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.kind import KIND as WINDOW
 from tocsin.rules.timers import due_timers
-from tocsin.state.cached import CachedView
+from tocsin.state.evaluation import CachedView
 from tocsin.state.sqlite import SqliteState
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)

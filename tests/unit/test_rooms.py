@@ -22,10 +22,7 @@ PURE = (
     "alerts",
     "rules/driver/evaluate",
     "notify/oncall",
-    *(
-        f"notify/routing/{name}"
-        for name in ("critical", "decide", "groups", "inhibit", "matchers", "mute", "silence", "tree")
-    ),
+    *(f"notify/routing/{name}" for name in ("critical", "decide", "groups", "inhibit", "matchers", "mute", "tree")),
 )
 EFFECTS = {"aiosmtplib", "asyncio", "duckdb", "httpx", "kafka", "os", "socket", "sqlalchemy", "subprocess", "threading"}
 

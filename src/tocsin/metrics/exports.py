@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tocsin.metrics.names import label_of
+from tocsin.metrics.table import label_of
 from tocsin.metrics.text import Series
 
 SERIES = 1000

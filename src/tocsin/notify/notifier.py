@@ -86,7 +86,7 @@ class Notifier:
         state: State,
         templates: Templates,
         facts: FactsReader,
-        channels: Channels,
+        channels: Channels[OnCallRules],
         metrics: Metrics,
         clock: Clock,
     ) -> None:

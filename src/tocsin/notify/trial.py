@@ -11,7 +11,7 @@ from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.model.text.causes import one_line
 from tocsin.notify.channels.base import Outcome, Unreachable
-from tocsin.notify.channels.registry import Channels, for_each
+from tocsin.notify.channels.registry import Channels, Configured, for_each
 from tocsin.notify.render.mail import MailRenderer, notification_of, write
 from tocsin.notify.values import NO_FACTS, NotificationDraft, Recipient
 
@@ -36,7 +36,7 @@ class Tried:
 
 
 async def try_out(
-    recipients: Sequence[Recipient], channels: Channels, renderer: MailRenderer, now: datetime
+    recipients: Sequence[Recipient], channels: Channels[Configured], renderer: MailRenderer, now: datetime
 ) -> list[Tried]:
     """Send to each, one after the other, and say what was answered."""
     found: list[Tried] = []
@@ -58,7 +58,7 @@ def _intent(recipient: Recipient, now: datetime, kind: IntentKind) -> Intent:
 
 
 async def _send(
-    intent: Intent, recipient: Recipient, channels: Channels, renderer: MailRenderer, now: datetime
+    intent: Intent, recipient: Recipient, channels: Channels[Configured], renderer: MailRenderer, now: datetime
 ) -> Tried:
     info = RuleInfo(name=RULE, version=RULE, summary=f"TEST: a message from tocsin to {one_line(recipient.receiver)}")
     draft = NotificationDraft(recipient=recipient, notified=((intent, info),))

@@ -19,9 +19,8 @@ from tocsin.model.intent import Intent, IntentHead, RuleInfo
 from tocsin.model.remembered import ConditionState
 from tocsin.state import codecs, schema
 from tocsin.state.active import ActiveAlerts
-from tocsin.state.dialects import SqlDialect
+from tocsin.state.dialects import SqlDialect, explain
 from tocsin.state.evaluation import Evaluation
-from tocsin.state.health import explain
 from tocsin.state.interface import (
     MAILS,
     NO_CHANGE,

@@ -15,7 +15,7 @@ from tests.servers.alertmanager import AlertmanagerServer, routes
 from tests.servers.process import ServerMissing
 from tocsin.notify.routing.inhibit import Inhibitor, InhibitRule
 from tocsin.notify.routing.matchers import BadMatcher, Matcher, matches, parse_matchers
-from tocsin.notify.routing.silence import Silence, silenced
+from tocsin.notify.routing.mute import Silence, silenced
 from tocsin.notify.routing.tree import Route, nodes
 
 VALUES = ["", "a", "b", "ab", "a.b", 'q"u', "back\\slash", "Ünï"]

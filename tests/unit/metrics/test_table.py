@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from docs.__main__ import metrics_reference
 from tocsin.app.engine.known_series import present_channels
-from tocsin.metrics.reference import metrics_reference
 from tocsin.metrics.registry import Metrics
 from tocsin.metrics.table import SEND_OUTCOMES, TABLE, Metric
 from tocsin.notify.channels.base import Outcome

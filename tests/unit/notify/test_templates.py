@@ -18,8 +18,7 @@ from tocsin.model.intent import SUMMARY_WORDS, IntentKind, RuleInfo
 from tocsin.model.statuses import Severity
 from tocsin.notify import context
 from tocsin.notify.context import Change, Line, Mail, Nearby, RunAttempt
-from tocsin.notify.render.inline import inline_styles
-from tocsin.notify.render.templates import FILTERS, HTML_LIMIT, Templates
+from tocsin.notify.render.templates import FILTERS, HTML_LIMIT, Templates, inline_styles
 from tocsin.notify.render.views import mail, summary_fields
 from tocsin.notify.values import RunFacts
 

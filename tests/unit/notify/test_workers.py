@@ -1,6 +1,6 @@
 """How many workers an endpoint gets."""
 
-from tocsin.notify.delivery.workers import FEW, Workers
+from tocsin.notify.delivery.circuit import FEW, Workers
 
 
 def workers(most: int) -> tuple[Workers, list[int]]:

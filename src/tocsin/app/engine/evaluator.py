@@ -35,7 +35,7 @@ from tocsin.rules.driver.evaluate import Evaluation
 from tocsin.rules.kinds.registry import kind_of, kinds
 from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.spec.rule import public_name
-from tocsin.state.cached import CachedView
+from tocsin.state.evaluation import CachedView
 from tocsin.state.interface import Outcome, State
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from tocsin.model.text.redact import redact
 from tocsin.notify.addresses import BadAddress, parse_address, same
 from tocsin.notify.channels.pagerduty import keys_of
 from tocsin.notify.routing.matchers import BadMatcher, Matcher, Op, matches, parse_matchers
-from tocsin.notify.routing.silence import PREVIEW, Silence
+from tocsin.notify.routing.mute import PREVIEW, Silence
 from tocsin.notify.text import moment
 from tocsin.state.interface import State
 

@@ -15,7 +15,7 @@ from tocsin.app.project.rules import calendars_of, oncall_files_of, rules_of, sh
 from tocsin.clock import SystemClock
 from tocsin.config.project.home import Home
 from tocsin.errors import ConfigurationError, Problem, TocsinError
-from tocsin.notify.oncall.ical import export
+from tocsin.notify.oncall.feed import export
 from tocsin.notify.oncall.report import Known, report
 from tocsin.notify.oncall.schedule import NOBODY, Schedule
 from tocsin.notify.oncall.shifts import Shift, person_shifts, shift_at, shifts, span_text

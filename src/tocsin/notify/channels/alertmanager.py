@@ -25,8 +25,7 @@ from pydantic import Field
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery, DeliveryState
 from tocsin.notify.channels.base import DirectChannel, Message, Notification, Outcome, Reply, Setting, Unreachable
-from tocsin.notify.channels.http import SECONDS, Call, Client, meaning
-from tocsin.notify.channels.options import Urls
+from tocsin.notify.channels.http import SECONDS, Call, Client, Urls, meaning
 from tocsin.notify.render import alerts
 from tocsin.notify.text import moment
 

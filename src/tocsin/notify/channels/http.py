@@ -1,4 +1,4 @@
-"""What the channels over HTTP have in common: one POST a message, and what the answer means."""
+"""What the channels over HTTP share: types of their options, one POST a message, the meaning of the answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tocsin.model.delivery import Delivery
 from tocsin.model.text.causes import one_line
 from tocsin.notify.channels.base import Channel, Connection, Outcome, Reply, Setting, Unreachable
+
+
+def _url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError(f"'{value}' is no URL; write https://…")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Urls = Annotated[tuple[Url, ...], BeforeValidator(_listed), Field(min_length=1)]
+File = Annotated[str, Field(min_length=1)]
+"""Relative to the project directory; a trailing newline of its content is cut."""
+
 
 SECONDS = 20.0
 """How long a call may take as a whole."""

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery
 from tocsin.notify.channels.base import Message, Notification
-from tocsin.notify.channels.http import Call, HttpChannel
-from tocsin.notify.channels.options import File, Url
+from tocsin.notify.channels.http import Call, File, HttpChannel, Url
 from tocsin.notify.render import people
 
 PRIORITIES: Mapping[str, int] = {"critical": 5, "error": 4, "warning": 3, "informational": 2, "verbose": 1}

@@ -18,8 +18,7 @@ from tocsin.model.alert import fingerprint
 from tocsin.model.delivery import Delivery
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Message, Notification, Setting
-from tocsin.notify.channels.http import Call, HttpChannel
-from tocsin.notify.channels.options import File, Url
+from tocsin.notify.channels.http import Call, File, HttpChannel, Url
 from tocsin.notify.render import alerts, people
 
 LONGEST = 500 * 1024

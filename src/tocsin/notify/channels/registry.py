@@ -1,10 +1,10 @@
-"""The channels that there are, and those that the files in force make of them. One line a channel."""
+"""All channels, one line each, and those that the files in force configure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from tocsin.model.delivery import EMAIL, Endpoint
 from tocsin.notify.channels.alertmanager import Alertmanager
@@ -15,9 +15,6 @@ from tocsin.notify.channels.pagerduty import PagerDuty
 from tocsin.notify.channels.slack import Slack
 from tocsin.notify.channels.teams import Teams
 from tocsin.notify.channels.webhook import Webhook
-
-if TYPE_CHECKING:
-    from tocsin.notify.routing.oncall_file import OnCallRules
 
 CHANNELS: dict[str, type[Channel]] = {}
 """By key of a receiver. Mails are not here: they are addressed to people, and leave as the settings say."""
@@ -46,10 +43,22 @@ def is_mirror(key: str) -> bool:
     return key in CHANNELS and CHANNELS[key].mirror
 
 
-class Channels:
+class Configured(Protocol):
+    """The files in force, as far as channels need them."""
+
+    @property
+    def channels(self) -> Mapping[str, Mapping[str, Any]]:
+        """Options of each receiver's channels, by receiver and key."""
+        ...
+
+
+Files_co = TypeVar("Files_co", bound=Configured, covariant=True)
+
+
+class Channels(Generic[Files_co]):
     """Channels in use: one a receiver and key, made again when its options change."""
 
-    def __init__(self, mail: Channel, oncall: Callable[[], OnCallRules], setting: Setting) -> None:
+    def __init__(self, mail: Channel, oncall: Callable[[], Files_co], setting: Setting) -> None:
         """``oncall`` are the files in force, with what receivers have below their channels' keys."""
         self.mail, self.oncall, self._setting = mail, oncall, setting
         self._made: dict[Endpoint, tuple[Any, Channel]] = {}

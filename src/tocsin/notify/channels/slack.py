@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery
 from tocsin.notify.channels.base import Message, Notification, Outcome, Reply
-from tocsin.notify.channels.http import Answer, Call, Client, HttpChannel, meaning
-from tocsin.notify.channels.options import File, Url
+from tocsin.notify.channels.http import Answer, Call, Client, File, HttpChannel, Url, meaning
 from tocsin.notify.render import people
 
 LATER = frozenset(

@@ -13,8 +13,7 @@ from pydantic import Field
 from tocsin.config.yaml.document import YamlModel
 from tocsin.model.delivery import Delivery
 from tocsin.notify.channels.base import Message, Notification
-from tocsin.notify.channels.http import Call, HttpChannel
-from tocsin.notify.channels.options import File
+from tocsin.notify.channels.http import Call, File, HttpChannel
 from tocsin.notify.render import people
 
 LONGEST = 27 * 1024

@@ -18,8 +18,7 @@ from tocsin.model.delivery import Delivery
 from tocsin.model.intent import Intent, IntentKind
 from tocsin.model.text.causes import cause_of
 from tocsin.notify.channels.base import Message, Notification, Setting
-from tocsin.notify.channels.http import Call, HttpChannel
-from tocsin.notify.channels.options import File, Url
+from tocsin.notify.channels.http import Call, File, HttpChannel, Url
 from tocsin.notify.context import Run
 from tocsin.notify.render import alerts
 

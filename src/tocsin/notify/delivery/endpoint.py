@@ -32,10 +32,9 @@ from tocsin.model.crash import point
 from tocsin.model.delivery import Delivery, DeliveryState, Endpoint
 from tocsin.model.statuses import Severity
 from tocsin.notify.channels.base import Channel, Connection, DirectChannel, Outcome, Reply, Unreachable
-from tocsin.notify.channels.registry import Channels
-from tocsin.notify.delivery.circuit import Backoff, Circuit, Retry
-from tocsin.notify.delivery.marks import Marks
-from tocsin.notify.delivery.workers import Workers
+from tocsin.notify.channels.registry import Channels, Configured
+from tocsin.notify.delivery.circuit import Backoff, Circuit, Retry, Workers
+from tocsin.notify.delivery.read import Marks
 from tocsin.state.interface import MAILS, Attempted, State
 
 log = structlog.get_logger(__name__)
@@ -62,7 +61,7 @@ class Outbox:
     """What all endpoints share."""
 
     state: State
-    channels: Channels
+    channels: Channels[Configured]
     metrics: Metrics
     clock: Clock
     failed: Failed

@@ -12,10 +12,10 @@ from tocsin.clock import Clock
 from tocsin.errors import StoreError
 from tocsin.metrics.registry import Metrics
 from tocsin.model.delivery import Delivery, Endpoint
-from tocsin.notify.channels.registry import Channels
+from tocsin.notify.channels.registry import Channels, Configured
 from tocsin.notify.delivery.circuit import FIRST_PROBE, FIRST_RETRY, Backoff, Retry
 from tocsin.notify.delivery.endpoint import POLL_SECONDS, EndpointSender, Failed, Outbox
-from tocsin.notify.delivery.marks import Marks
+from tocsin.notify.delivery.read import Marks
 from tocsin.state.interface import MAILS, Attempted, State
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ class Sender:
     """Sends what the state has ready. Lives on one event loop."""
 
     def __init__(
-        self, channels: Channels, state: State, metrics: Metrics, clock: Clock, failed: Failed,
+        self, channels: Channels[Configured], state: State, metrics: Metrics, clock: Clock, failed: Failed,
         retry: Retry = FIRST_RETRY, circuit: Backoff = FIRST_PROBE,
     ) -> None:  # fmt: skip
         self._threads = ThreadPoolExecutor(2, "tocsin-sender")

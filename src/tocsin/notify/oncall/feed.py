@@ -1,4 +1,6 @@
-"""An iCalendar feed as a schedule: whose name an event has is on call while it lasts.
+"""iCalendar both ways (RFC 5545): a feed read as a schedule, and shifts written as a calendar.
+
+In a feed the person whom an event names is on call while it lasts.
 
 Bytes come in, shifts go out; who fetches them keeps the last good copy. A feed that cannot be read is never "nobody on call".
 """
@@ -6,7 +8,7 @@ Bytes come in, shifts go out; who fetches them keeps the last good copy. A feed 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -14,8 +16,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tocsin.config.calendars.ical import occurrences
+from tocsin.model.alert import fingerprint
 from tocsin.model.calendars.wallclock import instant
-from tocsin.notify.oncall.schedule import Entry
+from tocsin.notify.oncall.schedule import Entry, Schedule
+from tocsin.notify.oncall.shifts import Shift, person_shifts, shift_at, shifts
 
 WARN_AFTER = timedelta(hours=1)
 """A copy that is older, of a feed that cannot be read, is worth a warning."""
@@ -101,3 +105,44 @@ class Reader:
     def _known(self, text: str) -> str:
         """The person of this name or address; addresses of others are not taken out of a feed."""
         return next((n for n, address in self.people.items() if text in (n.lower(), address.lower())), "")
+
+
+def export(
+    schedule: Schedule, start: datetime, end: datetime, stamp: datetime, *, who: str = "", addresses: Mapping[str, str]
+) -> bytes:
+    """Shifts that have a part in [start, end), whole, of all or of ``who``; ``addresses`` by name. ``stamp`` is
+    DTSTAMP, UTC.
+
+    A shift has the same UID in every export, so that calendars update it and never show it twice.
+    """
+    from icalendar import Calendar, Event, vCalAddress
+
+    calendar = Calendar()
+    calendar.add("PRODID", "-//tocsin//on call//EN")
+    calendar.add("VERSION", "2.0")
+    calendar.add("X-WR-CALNAME", f"on call: {schedule.name}")
+    for shift in _whole(schedule, start, end):
+        (each,) = shift.on_call
+        if who and each.who != who:
+            continue
+        event = Event()
+        event.add("UID", f"{fingerprint(schedule.name, each.who, shift.start.isoformat())}@tocsin")
+        event.add("DTSTAMP", stamp)
+        event.add("DTSTART", shift.start)
+        event.add("DTEND", shift.end)
+        event.add("SUMMARY", f"{each.who} on call ({schedule.name})")
+        event.add("DESCRIPTION", each.text)
+        if address := addresses.get(each.who):
+            event.add("ATTENDEE", vCalAddress(f"mailto:{address}"))
+        calendar.add_component(event)
+    return bytes(calendar.to_ical())
+
+
+def _whole(schedule: Schedule, start: datetime, end: datetime) -> Iterable[Shift]:
+    """Each person's shifts, those cut by ``start`` or ``end`` as long as they are."""
+    if start >= end:
+        return []
+    begin = shift_at(schedule, start).start
+    upto = max(shift_at(schedule, end).end, end)
+    found = person_shifts(shifts(schedule, begin, upto))
+    return [each for each in found if each.start < end and start < each.end]

@@ -22,11 +22,11 @@ from tocsin.model.calendars.wallclock import (
     zone_named,
 )
 from tocsin.notify.addresses import BadAddress, parse_address
-from tocsin.notify.oncall.checks import InlineTest, gap_text, overlap_text, run_test
 from tocsin.notify.oncall.escalation import Escalation, Step
 from tocsin.notify.oncall.feed import Reader
 from tocsin.notify.oncall.models import EscalationModel, LayerModel, RotationModel, ScheduleModel
 from tocsin.notify.oncall.schedule import Entry, Layer, Override, Rotation, Schedule
+from tocsin.notify.oncall.shifts import InlineTest, gap_text, overlap_text, run_test
 
 _SHORTEST = timedelta(minutes=30)
 

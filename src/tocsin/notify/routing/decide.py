@@ -14,8 +14,7 @@ from enum import StrEnum
 
 from tocsin.notify.routing.inhibit import Inhibitor
 from tocsin.notify.routing.matchers import Fields, Matcher, matches
-from tocsin.notify.routing.mute import Maintenance, Mute, QuietHours, Then, maintained
-from tocsin.notify.routing.silence import Silence, silenced
+from tocsin.notify.routing.mute import Maintenance, Mute, QuietHours, Silence, Then, maintained, silenced
 
 
 class Why(StrEnum):

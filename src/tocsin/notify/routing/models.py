@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from tocsin.config.calendars.maintenance import Moment
 from tocsin.config.yaml.document import YamlModel
 from tocsin.config.yaml.durations import Duration
 from tocsin.model.calendars.wallclock import parse_clock
-from tocsin.notify.channels.keys import ChannelsModel
+from tocsin.notify.channels.base import Channel
+from tocsin.notify.channels.registry import CHANNELS
 from tocsin.notify.oncall.models import Bys, Match, Name, Ranges, Texts, Weekdays, Words, Zone
 from tocsin.notify.routing.mute import Then
 
@@ -47,6 +49,31 @@ class FallbackModel(YamlModel):
         if self.at is not None and self.digest is None:
             raise ValueError("at: stands without digest:; write digest: daily beside it")
         return self
+
+
+class _Keys(YamlModel):
+    @property
+    def channels(self) -> Mapping[str, Any]:
+        """Options of the channels that stand here, by key."""
+        found = {key: getattr(self, key, None) for key in CHANNELS}
+        return {key: options for key, options in found.items() if options is not None}
+
+
+def _key(channel: type[Channel]) -> tuple[Any, Any]:
+    about = (channel.Options.__doc__ if isinstance(channel.Options, type) else channel.__doc__) or channel.key
+    return channel.Options | None, Field(default=None, description=about.split("\n")[0], examples=[channel.example])
+
+
+# Made when this module is first imported: a program that registers a channel of its own does so before.
+if TYPE_CHECKING:
+
+    class ChannelsModel(_Keys):
+        """A key for each channel."""
+
+else:
+    ChannelsModel = create_model(
+        "ChannelsModel", __base__=_Keys, **{key: _key(channel) for key, channel in CHANNELS.items()}
+    )
 
 
 class ReceiverModel(ChannelsModel):

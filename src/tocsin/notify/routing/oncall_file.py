@@ -33,8 +33,7 @@ from tocsin.notify.routing.models import (
     SilenceModel,
     TimeIntervalModel,
 )
-from tocsin.notify.routing.mute import Maintenance, QuietHours, TimeInterval
-from tocsin.notify.routing.silence import Silence
+from tocsin.notify.routing.mute import Maintenance, QuietHours, Silence, TimeInterval
 from tocsin.notify.routing.tree import Route, Taken
 
 OWNER = "owner"

@@ -26,8 +26,7 @@ from tocsin.notify.routing.models import (
     SilenceModel,
     TimeIntervalModel,
 )
-from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, Then, TimeInterval
-from tocsin.notify.routing.silence import Silence
+from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, Silence, Then, TimeInterval
 from tocsin.notify.routing.tree import Route, Taken, route
 
 MONTHS = (

@@ -1,4 +1,7 @@
-"""Fourth stage: escalations of alerts. Each step's state is written with its message."""
+"""Fourth stage: escalations of alerts, and the daily list of alerts that nobody took.
+
+The state of each step is written in one transaction with its message.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from tocsin.notify.oncall import escalation as esc
 from tocsin.notify.oncall.escalation import Why
 from tocsin.notify.oncall.report import PAGES
 from tocsin.notify.routing.decide import Why as Suppressed
-from tocsin.notify.stages.live import ESCALATION, Escalating, Live, Sent
+from tocsin.notify.stages.live import DAILY, DAY, ESCALATION, Escalating, Live, Sent
 from tocsin.notify.stages.suppress import Suppression
 
 ENDS = "escalation-end/"
@@ -270,3 +273,18 @@ def _end_of(alert: ActiveAlert) -> Why:
     if alert.ended_why.startswith(Ended.CLOSED) or alert.ended_why == Ended.AUTO_CLOSED:
         return Why.CLOSED
     return Why.RESOLVED
+
+
+def unanswered(live: Live, at: datetime) -> tuple[ActiveAlert, ...]:
+    """What is to be listed now, the severest first; nothing where the list is not due."""
+    found = [live.alerts[id_] for id_ in live.exhausted]
+    last = live.daily.get("")
+    if not found:
+        if last is not None:
+            live.put_daily(None)
+        return ()
+    if last is not None and at - last.at < DAY:
+        return ()
+    live.put_daily(at)
+    live.wake(DAILY, "", at + DAY)
+    return tuple(sorted(found, key=lambda a: (a.severity, a.fired_at))) if last is not None else ()

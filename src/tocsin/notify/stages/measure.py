@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from tocsin.metrics.registry import Metrics
 from tocsin.model.statuses import Kind, Severity
 from tocsin.notify.oncall.shifts import next_gap
+from tocsin.notify.routing.mute import Silence
 from tocsin.notify.routing.oncall_file import OnCallRules
-from tocsin.notify.routing.silence import Silence
 from tocsin.notify.stages.live import Live
 from tocsin.notify.stages.run import Passed
 

@@ -13,7 +13,7 @@ from tocsin.notify.oncall.escalation import ENDS, Why
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver, resolve
 from tocsin.notify.stages.escalate import StepMessage
 from tocsin.notify.stages.flush import About, Message
-from tocsin.notify.stages.preferences import NO_PREFERENCES, Preferences
+from tocsin.notify.stages.people import NO_PREFERENCES, Preferences
 from tocsin.notify.values import NotificationDraft, Recipient, Routed
 
 Said = Mapping[str, tuple[Intent, RuleInfo]]

@@ -17,7 +17,7 @@ from tocsin.notify.routing.pipeline import DEFAULT, matched_by
 from tocsin.notify.routing.tree import RuleNames, Taken, Why, group_values
 from tocsin.notify.routing.tree import route as take
 from tocsin.notify.stages.live import Escalating, Group, Live
-from tocsin.notify.stages.preferences import NO_PREFERENCES, Preferences
+from tocsin.notify.stages.people import NO_PREFERENCES, Preferences
 from tocsin.notify.text import moment
 
 _COLUMNS = tuple(c.name for c in RUNS if c.type is KqlType.STRING)

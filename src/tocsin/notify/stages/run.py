@@ -17,16 +17,14 @@ from tocsin.model.alert import instance_key
 from tocsin.model.delivery import DeliveryState, Notified
 from tocsin.model.intent import Intent, IntentKind, RuleInfo
 from tocsin.notify.routing.matchers import matches
+from tocsin.notify.routing.mute import Silence
 from tocsin.notify.routing.oncall_file import OnCallRules
 from tocsin.notify.routing.pipeline import DEFAULT, RecipientResolver
-from tocsin.notify.routing.silence import Silence
-from tocsin.notify.stages.daily import unanswered
-from tocsin.notify.stages.escalate import Escalations, StepMessage
+from tocsin.notify.stages.escalate import Escalations, StepMessage, unanswered
 from tocsin.notify.stages.flush import Message, flush
 from tocsin.notify.stages.live import CRITICAL, ESCALATION, GROUP, SHIFT, Live
 from tocsin.notify.stages.messages import Addressed, Addressing
-from tocsin.notify.stages.people import RunChange, Taken, act, close, expire, supersede
-from tocsin.notify.stages.preferences import Preferences
+from tocsin.notify.stages.people import Preferences, RunChange, Taken, act, close, expire, supersede
 from tocsin.notify.stages.register import Registering, register
 from tocsin.notify.stages.shifts import Handover, handovers
 from tocsin.notify.stages.stateful import acknowledgements, any_stateful, ends

@@ -9,9 +9,8 @@ from datetime import datetime
 from tocsin.model.active import ActiveAlert, StoredSilence
 from tocsin.notify.routing.decide import After, Alert, Recipient, Rules, Verdict, Why, decide
 from tocsin.notify.routing.matchers import BadMatcher, parse_matchers
-from tocsin.notify.routing.mute import Mute
+from tocsin.notify.routing.mute import Mute, Silence
 from tocsin.notify.routing.oncall_file import OnCallRules
-from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import RuleNames, walk
 from tocsin.notify.routing.tree import route as take
 from tocsin.notify.stages.live import Live

@@ -21,7 +21,7 @@ from tocsin.rules.kinds.ruleset import RuleSet
 from tocsin.rules.kinds.window.steady import Steady
 from tocsin.rules.language import test_tables as testtables
 from tocsin.rules.spec.rule import Rule
-from tocsin.state.cached import CachedView
+from tocsin.state.evaluation import CachedView
 from tocsin.state.interface import Outcome
 from tocsin.state.sqlite import SqliteState
 

@@ -12,8 +12,7 @@ from tests.oracle.effort import examples
 from tests.oracle.oncall import utc
 from tocsin.config.calendars.ical import MOST_BYTES, BadCalendar
 from tocsin.model.calendars.wallclock import parse_range
-from tocsin.notify.oncall.feed import FeedState, PeopleBy, Reader, state_of
-from tocsin.notify.oncall.ical import export
+from tocsin.notify.oncall.feed import FeedState, PeopleBy, Reader, export, state_of
 from tocsin.notify.oncall.schedule import Entry, Layer, Override, Rotation, Schedule
 
 BUDAPEST = ZoneInfo("Europe/Budapest")

@@ -12,8 +12,19 @@ from tocsin.notify.routing.critical import Why as CriticalWhy
 from tocsin.notify.routing.decide import SENT, After, Alert, PersonalMute, Recipient, Rules, Verdict, Why, decide
 from tocsin.notify.routing.inhibit import Inhibitor, InhibitRule
 from tocsin.notify.routing.matchers import one_of, parse_matchers
-from tocsin.notify.routing.mute import Interval, Maintenance, Mute, QuietHours, Then, TimeInterval
-from tocsin.notify.routing.silence import Preview, Silence, SilenceState, preview, silenced
+from tocsin.notify.routing.mute import (
+    Interval,
+    Maintenance,
+    Mute,
+    Preview,
+    QuietHours,
+    Silence,
+    SilenceState,
+    Then,
+    TimeInterval,
+    preview,
+    silenced,
+)
 
 AT = utc("2026-12-01T22:00")
 NIGHT = TimeInterval(name="night", any_of=(Interval(times=(parse_range("21:00-07:00"),)),))

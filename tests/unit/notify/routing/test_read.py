@@ -18,7 +18,7 @@ from tocsin.notify.oncall.models import PersonModel
 from tocsin.notify.routing import models, oncall_file
 from tocsin.notify.routing.groups import GroupTiming
 from tocsin.notify.routing.inhibit import InhibitRule
-from tocsin.notify.routing.mute import TimeInterval
+from tocsin.notify.routing.mute import Silence, TimeInterval
 from tocsin.notify.routing.read import (
     Known,
     quiet_hours,
@@ -28,7 +28,6 @@ from tocsin.notify.routing.read import (
     read_silence,
     run_route_test,
 )
-from tocsin.notify.routing.silence import Silence
 from tocsin.notify.routing.tree import Route, Taken, route
 
 M = TypeVar("M", bound=BaseModel)

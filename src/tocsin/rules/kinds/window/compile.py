@@ -13,7 +13,7 @@ from tocsin.errors import QueryError
 from tocsin.kql.bind.sqlcheck import check_sql
 from tocsin.kql.bind.translate import translate
 from tocsin.kql.plan.windowplan import CONDITION, Row, WindowQuery, condition_fault, sql_query, window_query
-from tocsin.metrics.names import label_fault, name_fault
+from tocsin.metrics.table import label_fault, name_fault
 from tocsin.model.intent import SUMMARY_WORDS
 from tocsin.model.statuses import Severity
 from tocsin.rules.kinds.base import Body, of_model
