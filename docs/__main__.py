@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.draw import DASHBOARDS, document
+from docs.tour import tour
 from tocsin.cli.reference import cli_reference
 from tocsin.config.reference import settings_reference
 from tocsin.metrics.table import TABLE, Metric
@@ -73,6 +74,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     HERE / "events.md": events_reference,
     HERE / "metrics.md": metrics_reference,
     HERE / "settings.md": settings_reference,
+    HERE / "tour.md": tour,
     **{DASHBOARDS / f"{board.uid}.json": partial(document, board) for board in BOARDS},
 }
 

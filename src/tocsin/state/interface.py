@@ -1,7 +1,7 @@
-"""The state store's contract: small, transactional, the truth about what was notified.
+"""The contract of the state store. Each method is one transaction.
 
-Each method is one transaction. What an evaluation decided is written by one ``commit``: transitions, intents,
-occurrences, timers and the cursor together, so that a crash replays the evaluation with the same result.
+One ``commit`` writes everything that an evaluation decided: transitions, intents, occurrences, timers and the cursor.
+After a crash the evaluation runs again from the old cursor, with the same result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tocsin.model.remembered import ConditionState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleRecord:
-    """What is remembered of a rule between starts and reloads."""
+    """What the state keeps of a rule across restarts and reloads."""
 
     name: str
     meaning: str  # hash of the fields that carry meaning
@@ -33,7 +33,7 @@ class RuleRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfill:
-    """A rule's backfill of one consumer: expired occurrences are counted until ``due`` has reported."""
+    """Backfill of one consumer under one rule. It counts expired occurrences until its summary is sent."""
 
     rule: str
     consumer: str
@@ -45,7 +45,7 @@ class Backfill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Everything that evaluating one or more instants decided; written at once."""
+    """All decisions of an evaluation of one or more instants. One transaction writes them."""
 
     row_cursor: int | None = None  # new shared cursor of the event rules, None: unchanged
     rules: tuple[RuleRecord, ...] = ()  # put
@@ -75,7 +75,7 @@ class MirrorRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempted:
-    """What an attempt to deliver came to."""
+    """Result of an attempt to send a delivery."""
 
     id: str
     state: DeliveryState
@@ -91,7 +91,7 @@ MAILS = Endpoint(EMAIL, "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What a group, an escalation or a cap remembers. ``body`` is JSON-able; None forgets it."""
+    """Memory of a group, an escalation or a cap. ``body`` is JSON-able; None deletes it."""
 
     kind: str
     key: str
@@ -100,7 +100,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotifyChange:
-    """What a pass of notify decided beside its deliveries; written with them at once."""
+    """Decisions of a pass of notify. One transaction writes them together with its deliveries."""
 
     alerts: tuple[ActiveAlert, ...] = ()  # what notify keeps of them; an end is never written here
     ended: tuple[tuple[str, datetime, str], ...] = ()  # (id, when, why), of those that have not ended yet

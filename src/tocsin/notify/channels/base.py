@@ -1,4 +1,4 @@
-"""What a channel is: it makes a message of a notification, hands it over, and says what the answer means."""
+"""The base of all channels. A channel renders a notification, sends the message, and interprets the answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tocsin.notify.context import Mail
 
 
 class Outcome(StrEnum):
-    """What one attempt came to."""
+    """Result of one attempt to send."""
 
     ACCEPTED = "accepted"  # the other side has it
     LATER = "later"  # not now: SMTP 4xx, HTTP 429 and 5xx
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The other side's answer."""
+    """Answer of the server to one message."""
 
     outcome: Outcome
     text: str
@@ -39,12 +39,12 @@ class Reply:
 
 
 class Unreachable(TocsinError):
-    """No connection, or it lets nobody in. Says nothing about any message: all wait, and it is tried again."""
+    """The server cannot be reached or refuses the login. No message failed: all wait, and the sender connects again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a channel made of a notification."""
+    """A notification as a channel sends it."""
 
     body: bytes  # the same in every attempt
     subject: str  # one line, for lists
@@ -53,7 +53,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """What a channel makes a message of."""
+    """The input of ``Channel.render``."""
 
     delivery: Delivery  # all of it but the message; its subject is what the message should be called
     seen: Mail  # what templates see: everything ready to be shown
@@ -71,7 +71,7 @@ class Notification:
 
     @property
     def at(self) -> datetime:
-        """When it is made; UTC."""
+        """Time of the rendering, UTC."""
         return self.delivery.created_at
 
 
@@ -92,7 +92,7 @@ async def _no_past(address: str) -> Sequence[Delivery]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Where a channel finds itself."""
+    """What tocsin gives a channel beside its options."""
 
     receiver: str = ""
     directory: Path = Path()  # the project directory: `*_file` lie relative to it
@@ -114,7 +114,7 @@ class Setting:
 
 
 class Connection(ABC):
-    """One connection; one message at a time."""
+    """One connection to a server. It sends one message at a time."""
 
     @abstractmethod
     async def send(self, delivery: Delivery) -> Reply:
@@ -125,15 +125,15 @@ class Connection(ABC):
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """Whether it still seems to be open."""
+        """Whether the connection seems open."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Say goodbye and close; never raises for the network."""
+        """Log out and close the connection. Raises nothing for errors of the network."""
 
 
 class Channel(ABC):
-    """One way out, to one endpoint."""
+    """Sends messages to one endpoint: one key of one receiver."""
 
     key: ClassVar[str]
     """Key of a receiver in rules/oncall/*.yaml, and channel of its deliveries."""
@@ -153,7 +153,7 @@ class Channel(ABC):
     """How many connections to keep: so many messages are on their way at once."""
 
     def __init__(self, options: Any, setting: Setting) -> None:
-        """Connects to nothing yet."""
+        """Keep the options. No connection is opened."""
         self.setting = setting
 
     @property
@@ -163,23 +163,23 @@ class Channel(ABC):
 
     @abstractmethod
     def render(self, notification: Notification) -> Message:
-        """Make the message: the same notification gives the same bytes. May raise for a fault of ours only."""
+        """Render the message. The same notification gives the same bytes. An exception is a fault of tocsin."""
 
     @abstractmethod
     async def connect(self) -> Connection:
         """Connect and log in. Raises Unreachable; then nothing is open."""
 
     def ends(self, delivery: Delivery) -> bool:
-        """Of channels with a state for each alert: whether it only ends what an earlier one began."""
+        """Whether this delivery only resolves an alert that an earlier delivery reported."""
         return False
 
     async def tend(self) -> None:
-        """What a mirror does each minute. Raises nothing for what the other side does."""
+        """Refresh the active alerts at the other system. Called each minute. Raises nothing for its errors."""
         return None
 
 
 class MailChannel(Channel):
-    """A channel that takes RFC 5322. It stands for the settings `smtp`, not for a receiver."""
+    """A channel that sends mails (RFC 5322). The settings `smtp` configure it, not a receiver."""
 
     key = EMAIL
 
@@ -189,7 +189,7 @@ class MailChannel(Channel):
 
 
 class DirectChannel(Channel):
-    """A channel that keeps no connection between messages."""
+    """A channel without a lasting connection."""
 
     @abstractmethod
     async def send(self, delivery: Delivery) -> Reply:
