@@ -15,7 +15,8 @@ from kafka.errors import UnknownTopicOrPartitionError
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from tests.servers.eventually import eventually
-from tests.servers.kafka import KafkaServer
+from tests.servers.kafka import KafkaServer, keep_classes
+from tests.servers.kafka_jars import classes_archive
 from tests.servers.prometheus import PrometheusServer, promtool
 from tests.servers.smtp import Script, SmtpServer
 
@@ -245,3 +246,11 @@ def test_a_bad_configuration_says_what_prometheus_said(prometheus: Callable[[str
     """Nobody waits for a server that gave up."""
     with pytest.raises(RuntimeError, match="no_such_key"):
         prometheus("no_such_key: 1\n")
+
+
+def test_a_broker_starts_from_the_classes_that_were_kept(kafka: KafkaServer) -> None:
+    """Half of the CPU time of a start was reading and checking classes, in each process of tests and after each kill."""
+    keep_classes()
+    kafka.stop()
+    kafka.start()
+    assert str(classes_archive()) in Path(f"/proc/{kafka.pid}/maps").read_text()

@@ -6,6 +6,7 @@ import os
 import sys
 
 from tests.servers.alertmanager import alertmanager_binary
+from tests.servers.kafka import keep_classes
 from tests.servers.kafka_jars import fetch_jars, jars_directory, java, kafka_version
 from tests.servers.process import ServerMissing
 from tests.servers.prometheus import prometheus_binary
@@ -16,7 +17,7 @@ def main() -> int:
     missing = 0
     if not jars_directory().is_dir():
         print(f"installing: Apache Kafka {kafka_version()} for tests, by Maven, into {jars_directory()}", flush=True)
-    for need in (java, fetch_jars, prometheus_binary, alertmanager_binary):
+    for need in (java, fetch_jars, keep_classes, prometheus_binary, alertmanager_binary):
         try:
             need()
         except ServerMissing as why:

@@ -36,6 +36,13 @@ def java() -> str:
     return found
 
 
+def classes_archive() -> Path:
+    """Return where the classes that a broker loads are kept as this Java reads them, or will be kept."""
+    binary = Path(java()).resolve()
+    stamp = hashlib.sha256(f"{binary} {binary.stat().st_mtime_ns}".encode()).hexdigest()[:8]
+    return jars_directory().with_name(f"{jars_directory().name}-{stamp}.jsa")
+
+
 def fetch_jars() -> Path:
     """Return the directory of the jars, fetching them first where they are not there yet.
 
