@@ -72,15 +72,17 @@ async def asked(request: Request, now: datetime) -> Asked:
     if timespan not in TIMESPANS:
         raise HTTPException(400, f"timespan: '{timespan[:20]}' is neither {' nor '.join(TIMESPANS)}")
     range_ = "".join(
-        f"let {name} = datetime({_moment(key, q[key], now):%Y-%m-%dT%H:%M:%S.%fZ});"
+        f"let {name} = datetime({moment(key, q[key], now):%Y-%m-%dT%H:%M:%S.%fZ});"
         for key, name in (("from", START), ("to", END))
         if key in q
     )
     return Asked(kql=f"{range_}\n{kql}" if range_ else kql, seconds=timespan == "seconds", added=1 if range_ else 0)
 
 
-def _moment(key: str, text: str, now: datetime) -> datetime:
-    """A time as ``moment_of`` reads it, or milliseconds since the epoch, as Grafana's ``${__from}`` gives it."""
+def moment(key: str, text: str, now: datetime) -> datetime:
+    """A time of the parameter ``key`` as ``moment_of`` reads it, or milliseconds since the epoch, as Grafana's ``${__from}`` gives it. Raises
+    HTTPException.
+    """
     try:
         if text.isdecimal() and len(text) <= 15:
             return datetime.fromtimestamp(int(text) / 1000, UTC)

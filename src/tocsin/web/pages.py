@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -23,7 +24,7 @@ from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
 from tocsin.model.active import AuditKind
 from tocsin.model.text.timespans import spoken
-from tocsin.web import mailview
+from tocsin.web import day, mailview
 from tocsin.web.access.credentials import COOKIE, session_word
 from tocsin.web.access.sessions import LASTS, Logins, Sessions
 from tocsin.web.answers import forget_said, plain, said_to, scripted
@@ -32,6 +33,8 @@ from tocsin.web.console import SHOWN
 from tocsin.web.guard import address_of, from_elsewhere
 from tocsin.web.openapi import STATES
 
+_OPEN_SHOWN = 8
+"""Open alerts on the first page: all of it is seen at one glance."""
 _COUNTS = "Runs | summarize N = count() by Status | order by N desc"
 
 ASSETS = ("tocsin.css", "live.js", "runs.js", "vendor/htmx.min.js", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css")
@@ -74,19 +77,22 @@ class Pages:
         ready, detail = await self._ask(self._app.ready)
         try:
             _, counts = await self._ask.query(_COUNTS)
+            _, reached = await self._ask.query(day.RUNS)
+            _, fired = await self._ask.query(day.ALERTS)
         except QueryError:
-            counts = []  # a slow store leaves the page without numbers, not without itself
+            counts = reached = fired = []  # a slow store leaves the page without numbers, not without itself
         acting = self._app.acting
         active = await self._ask(lambda: acting.alerts(limit=SHOWN, worst=True))
         more = await self._ask(acting.count) - len(active) if len(active) == SHOWN else 0
         alerts = await self._ask(self._app.alerts, 10)
-        mails = await self._ask(self._app.mails, 10)
+        mails = await self._ask(self._app.mails, 6)
         runs = await self._ask(self._app.runs, RunsAsked(limit=10))
         return self.page(
             "overview", request, names=await self._names([*active, *alerts]), ready=ready, degraded=detail["degraded"], counts=counts, alerts=alerts,
             detail=_flat({name: value for name, value in detail.items() if name != "degraded"}),
             mails=[mailview.row(m) for m in mails], runs=runs, url=self._app.settings.http.url,
-            active=active, more=more,
+            active=active, more=more, shown=_OPEN_SHOWN, severities=Counter(a["Severity"] for a in active).most_common(),
+            day=day.strip(reached, fired, self._app.clock.now()), oncall=await self._ask(self._app.oncall_calendars, 1),
         )  # fmt: skip
 
     async def _notifications(self, request: Request) -> Response:

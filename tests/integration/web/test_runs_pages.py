@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -167,6 +168,19 @@ def test_axes_say_numbers_for_their_range(desk: Browser, running: Tocsin, slow: 
         ["0", "200 M", "400 M"], ["0", "1e-5", "2e-5"], ["0", "2.5", "5.0"], ["1.20 M", "1.25 M"], ["0", "5 k", "10 k"], ["0.9995", "1.0000"],
         ["0 s", "1 min 30 s", "1 h", "1 h 30", "2 d"],
     ] == texts  # fmt: skip
+
+
+def test_a_run_takes_one_line_and_the_day_is_a_picture(desk: Browser, running: Tocsin, slow: str) -> None:
+    """40 px a run on a wide screen; a bar of the first page leads to the runs that it counts."""
+    desk.open(f"{running.url}/runs")
+    assert {40, 41} >= set(
+        desk.run(
+            "return [...document.querySelectorAll('tbody tr')].map(r => Math.floor(r.getBoundingClientRect().height))"
+        )
+    )
+    with httpx.Client(base_url=running.url, trust_env=False) as client:
+        links = re.findall(r'href="(/runs[?]status=[^"]+since[^"]+)"', client.get("/").text)
+        assert links and "No run" not in client.get(html.unescape(links[-1])).text
 
 
 def test_nine_runs_are_compared_and_the_bound_is_said(client: httpx.Client) -> None:

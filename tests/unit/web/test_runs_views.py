@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
 import tocsin.web
 from tocsin.app.runs.curves import Curve, shown
 from tocsin.app.runs.tree import lines, tree
+from tocsin.web.day import strip
+from tocsin.web.runs.asked import ListAsked
 from tocsin.web.runs.files import _whole
 from tocsin.web.runs.markdown import html
 from tocsin.web.runs.plots import folded, plots, rounded
@@ -132,3 +137,32 @@ def test_numbers_that_are_none_make_no_plot() -> None:
     assert [] == plots([Curve(run="a", name="x", stepped=True, x=(), y=())], ["a"])
     flat = Curve(run="a", name="x", stepped=True, x=(1, 2), y=(math.pi, math.pi))
     assert "0.0,80.0 600.0,80.0" in plots([flat], ["a"])[0].svg
+
+
+NOW = datetime(2026, 1, 5, 12, 30, tzinfo=UTC)
+
+
+def test_filters_are_typed_into_the_search_field() -> None:
+    """What is typed as name:value is the filter of that name; other words stay what is searched; the address is the view."""
+    asked = ListAsked.of(QueryParams("q=status:failed+tag.team:vision+net+since:2h&tag=gpu"), NOW)
+    assert "/runs?q=net&status=Failed&tag=gpu&since=2h&tag=team%3Dvision" == asked.address()
+    runs = asked.asked
+    assert (["Failed"], [("gpu", None), ("team", "vision")], "net") == (runs.status, runs.tags, runs.search)
+    assert datetime(2026, 1, 5, 10, 30, tzinfo=UTC) == runs.since and runs.until is None
+    with pytest.raises(HTTPException, match="since: 'never' is no time"):
+        _ = ListAsked.of(QueryParams("q=since:never"), NOW).asked
+    assert "http://x:1 a:" == ListAsked.of(QueryParams("q=http://x:1+a:"), NOW).given["q"]
+
+
+def test_a_day_is_24_bars_whose_parts_are_links_to_their_runs() -> None:
+    """Bars are as high as their hour has runs beside the fullest; a single run is still seen; what is older is left out."""
+    hour = datetime(2026, 1, 5, 11)
+    counts = {"Failed": 1, "Completed": 999, "Queued": 500}
+    rows = [{"Hour": hour, "Status": status, "N": n} for status, n in counts.items()]
+    old = {"Hour": datetime(2026, 1, 4, 12), "Status": "Failed", "N": 7}
+    bars = strip([*rows, old], [{"Hour": hour, "N": 2}], NOW)
+    assert 24 == len(bars) and datetime(2026, 1, 4, 13, tzinfo=UTC) == bars[0].start and () == bars[-1].parts
+    bar = bars[-2]
+    assert (2, ["Failed", "Completed", "Queued"]) == (bar.alerts, [part.status for part in bar.parts])
+    assert 2.5 < bar.parts[0].height < 3 and pytest.approx(0, abs=0.05) == bar.parts[-1].y
+    assert "/runs?status=Failed&since=2026-01-05T11%3A00Z&until=2026-01-05T12%3A00Z" == bar.parts[0].href

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from tocsin.model.columns import RUNS
@@ -29,6 +30,8 @@ class RunsAsked:
     top_only: bool = False  # without runs that another run started
     tags: Sequence[tuple[str, str | None]] = ()  # all of these: (key, value); a value of None: the key is there
     search: str = ""  # in id, name, description, experiment, status, submitter, owner and tags; any case
+    since: datetime | None = None  # their status has come at this time or later
+    until: datetime | None = None  # their status had come before this time
     sort: str = "LastSeen"  # one of SORTS
     descending: bool = True
     partial: bool = False  # experiment, target and values of tags need only contain what is asked, in any case
@@ -57,6 +60,10 @@ def select(asked: RunsAsked) -> tuple[str, Mapping[str, object]]:
         else:
             parameters[f"value{n}"] = wanted
             wheres.append(like.format(f"json_extract_string(Tags, $key{n})", f"value{n}"))
+    for name, sign, at in (("since", ">=", asked.since), ("until", "<", asked.until)):
+        if at is not None:
+            parameters[name] = at.astimezone(UTC).replace(tzinfo=None)
+            wheres.append(f"StatusSince {sign} ${name}")
     if asked.search:
         parameters["search"] = asked.search
         wheres.append(f"contains(lower(concat_ws('\n', {', '.join(_SEARCHED)})), lower($search))")

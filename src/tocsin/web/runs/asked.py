@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
@@ -11,7 +12,8 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from tocsin.app.runs.find import MOST, SORTS, RunsAsked, tag_of
-from tocsin.web.asked import whole_number
+from tocsin.model.statuses import STATUS_WORDS
+from tocsin.web.asked import moment, whole_number
 
 COLUMNS: Final[Mapping[str, str]] = {
     "DisplayName": "Name", "ExperimentName": "Experiment", "Status": "Status", "Description": "Description", "Tags": "Tags",
@@ -20,12 +22,45 @@ COLUMNS: Final[Mapping[str, str]] = {
     "StatusSince": "Since", "LastSeen": "Last seen", "Consumer": "From",
 }  # fmt: skip
 """Columns that a list may have besides the run, and how they are called."""
-USUAL: Final = ("ExperimentName", "Status", "Tags", "Message", "DurationMs", "StatusSince")
+USUAL: Final = ("Status", "ExperimentName", "Message", "Tags", "DurationMs", "StatusSince")
 PER_PAGE: Final = 100
 MOST_CHARTS: Final = 12
-_FILTERS = ("q", "status", "experiment", "target", "tag", "workspace", "top", "chart", "sort", "limit")
+_FILTERS = (
+    "q",
+    "status",
+    "experiment",
+    "target",
+    "tag",
+    "workspace",
+    "top",
+    "since",
+    "until",
+    "chart",
+    "sort",
+    "limit",
+)
 _REPEATED = ("status", "experiment", "target", "tag", "workspace")
 """Filters that may stand more than once: a run has each of the tags, and one of the others' values."""
+_TYPED: Final = (*_REPEATED, "since", "until")
+"""Filters that may be typed into the search field: ``status:failed tag.team:vision since:7d``."""
+_STATUSES: Final = {word.lower(): word for word in STATUS_WORDS}
+
+
+def typed(query: QueryParams) -> QueryParams:
+    """The parameters, those typed as ``name:value`` into the search field standing for themselves."""
+    words, found = [], []
+    for word in query.get("q", "").split():
+        name, colon, value = word.partition(":")
+        if name.startswith("tag.") and colon:
+            found.append(("tag", f"{name[4:]}={value}"))
+        elif name in _TYPED and value:
+            found.append((name, _STATUSES.get(value.lower(), value) if name == "status" else value))
+        else:
+            words.append(word)
+    if not found:
+        return query
+    rest = [(name, value) for name, value in query.multi_items() if name not in ("q", "page") and value]
+    return QueryParams([*rest, ("q", " ".join(words)), *found])
 
 
 def _several(query: QueryParams, name: str) -> list[str]:
@@ -42,10 +77,12 @@ class ListAsked:
     more: Sequence[tuple[str, str]]  # the others of these, each by its parameter
     columns: tuple[str, ...]
     page: int
+    now: datetime
 
     @classmethod
-    def of(cls, query: QueryParams) -> ListAsked:
+    def of(cls, query: QueryParams, now: datetime) -> ListAsked:
         """Raises HTTPException for what is no column or no number."""
+        query = typed(query)
         columns = tuple(dict.fromkeys(query.getlist("column"))) or USUAL
         for name in columns:
             if name not in COLUMNS:
@@ -55,6 +92,7 @@ class ListAsked:
             more=[(name, value) for name in _REPEATED for value in _several(query, name)[1:]],
             columns=columns,
             page=whole_number(query, "page", 1, 1, 10_000),
+            now=now,
         )
 
     @property
@@ -81,11 +119,15 @@ class ListAsked:
         if column not in SORTS:
             raise HTTPException(400, f"sort: '{column[:40]}' is no column to sort by")
         every = {name: [v for n, v in (*self.given.items(), *self.more) if n == name] for name in _REPEATED}
+        times = {
+            name: moment(name, self.given[name], self.now) if name in self.given else None
+            for name in ("since", "until")
+        }
         return RunsAsked(
             limit=min(self.limit + 1, MOST), offset=(self.page - 1) * self.limit, status=every["status"],
             experiment=every["experiment"], target=every["target"], workspace=every["workspace"],
             top_only=bool(self.given.get("top")), tags=[tag_of(tag) for tag in every["tag"]],
-            search=self.given.get("q", ""), sort=column, descending=descending, partial=True,
+            search=self.given.get("q", ""), **times, sort=column, descending=descending, partial=True,
         )  # fmt: skip
 
     def without(self, taken: tuple[str, str]) -> str:

@@ -53,7 +53,7 @@ class RunPages:
         return scripted(self._page(name, request, code, **context))
 
     async def _runs(self, request: Request) -> Response:
-        asked = ListAsked.of(request.query_params)
+        asked = ListAsked.of(request.query_params, self._app.clock.now())
         rows = await self._ask(self._app.runs, asked.asked)
         choices = await self._ask(self._app.choices)
         ids = [row["RunId"] for row in rows[: asked.limit]]
