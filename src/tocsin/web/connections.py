@@ -46,6 +46,10 @@ REASONS: Final = CLOSINGS
 """Why a connection is closed by these bounds."""
 
 
+LIVE: Final = "/live/"
+"""Below it answers go on until the client, or tocsin, ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Bounds of all connections."""
@@ -193,6 +197,9 @@ class Bounded(_Base):
     def shutdown(self) -> None:
         """As uvicorn's, but a body that is not whole has only a moment left."""
         super().shutdown()
+        request = self._request()
+        if request is not None and request.scope["path"].startswith(LIVE):
+            self.transport.close()  # its answer would go on
         if self.phase is Phase.BODY:
             self.loop.call_later(LINGER, self.transport.abort)
 

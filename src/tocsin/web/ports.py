@@ -90,6 +90,9 @@ class ReadPorts(Protocol):
         unknown.
         """
 
+    def run_mark(self, id: str) -> tuple[str, str]:
+        """Text that changes when anything does that a run's page shows, and the run's status; '' of no such run."""
+
     def backtest(self, rule: str, since: str = "", until: str = "", as_if_live: bool = False) -> Row | None:
         """What a rule would have notified (``rules.backtest_report.as_json``); None: there is no such rule.
 

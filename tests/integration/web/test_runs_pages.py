@@ -183,6 +183,28 @@ def test_a_run_takes_one_line_and_the_day_is_a_picture(desk: Browser, running: T
         assert links and "No run" not in client.get(html.unescape(links[-1])).text
 
 
+def test_a_runs_page_moves_while_it_runs(desk: Browser, running: Tocsin) -> None:
+    """State, log and alerts change by server-sent events, without another load; what the page holds open stays."""
+
+    def said(id: str, **data: Any) -> None:
+        sent = {**event(id, RunId="moves", ExperimentName="m", **data), "id": f"moves-{id}"}
+        assert 202 == running.send(json.dumps([sent]).encode()).status
+
+    said("8", Status="Running", LogTail="<b>one</b>")
+    with httpx.Client(base_url=running.url, timeout=30, trust_env=False) as client:
+        eventually(lambda: client.get("/runs/moves").status_code == 200, within=10)
+        desk.open(f"{running.url}/runs/moves")
+        desk.run("window.kept = true; document.querySelector('summary').click()")
+        said("9", Status="Failed", Message="<i>out</i>", LogTail="two")
+        eventually(lambda: "Failed" in desk.text("h1") and "<i>out</i>" == desk.text(".reason"), within=10)
+        assert "two" == desk.text(".tail") and desk.run("return window.kept && document.querySelector('details').open")
+        with client.stream("GET", "/live/run?run=moves&mark=old") as stream:
+            lines = [line for line in stream.iter_lines() if line]
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert lines[0].startswith("data: ") and ["event: over", "data: over"] == lines[1:]
+        assert 404 == client.get("/live/run?run=no-such-run").status_code
+
+
 def test_nine_runs_are_compared_and_the_bound_is_said(client: httpx.Client) -> None:
     nine = "&".join(f"run={id_}" for id_ in ("fit-0", "fit-1", "fold-0", "fold-1", "leaf-0", "leaf-1", "a", "b", "c"))
     assert "6 runs compared" in client.get(f"/compare?{nine}").text

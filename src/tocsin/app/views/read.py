@@ -53,6 +53,11 @@ SELECT * EXCLUDE (Raw) FROM RunStatusChanged
 WHERE RunId = $run AND TimeGenerated BETWEEN $first AND $last ORDER BY Attempt, TimeGenerated, CommitSeq LIMIT 1000
 """
 _NAMES = "SELECT RunId, DisplayName, ExperimentName FROM Runs WHERE RunId IN (SELECT unnest(($ids::JSON)::VARCHAR[]))"
+_MARK = """
+SELECT (SELECT md5(CAST(r AS VARCHAR)) FROM Runs r WHERE RunId = $run)
+  || '-' || (SELECT count(*) FROM RunMetrics WHERE RunId = $run) || '-' || (SELECT count(*) FROM Alerts WHERE RunId = $run) AS Mark,
+  (SELECT Status FROM Runs WHERE RunId = $run) AS Status
+"""
 _ALERTS_OF_RUN = 'SELECT * FROM Alerts WHERE RunId = $run ORDER BY "Time" LIMIT 1000'
 
 _DYNAMIC = {t: frozenset(c.name for c in cs if c.type is KqlType.DYNAMIC) for t, cs in TABLES.items()}
@@ -188,6 +193,11 @@ class Reading:
                 _EVENTS, run=id, first=run["FirstTime"].replace(tzinfo=None), last=run["LastTime"].replace(tzinfo=None)
             )
         return {"run": run, "events": events, "alerts": self._rows(_ALERTS_OF_RUN, run=id)}
+
+    def run_mark(self, id: str) -> tuple[str, str]:
+        """See ``ReadPorts.run_mark``."""
+        (row,) = self._rows(_MARK, run=id)
+        return row["Mark"] or "", row["Status"] or ""
 
     def backtest(
         self, rule: str, since: str = "", until: str = "", as_if_live: bool = False, progress: Progress | None = None

@@ -31,26 +31,39 @@ function labels(timed) {
   };
 }
 
+const view = { log: false, smooth: 0 };
+
+// The columns of a plot: x once, a column a run; smoothed, and without what a log scale has no place for.
+function columns(data) {
+  return uPlot.join(data.series.map((s) => {
+    const pairs = s.x.map((x, i) => [x, s.y[i]]).filter((p, i, all) => i === 0 || p[0] !== all[i - 1][0]);
+    let mean = null;
+    const values = pairs.map(([, y]) => (mean = mean === null ? y : view.smooth * mean + (1 - view.smooth) * y));
+    return [pairs.map((p) => p[0]), values.map((y) => (view.log && y <= 0 ? null : y))];
+  }));
+}
+
 function drawn(figure) {
   const data = JSON.parse(figure.dataset.plot);
   const style = getComputedStyle(document.documentElement);
   const dim = style.getPropertyValue("--dim").trim(), line = style.getPropertyValue("--line").trim();
   const colors = [...Array(8).keys()].map((n) => style.getPropertyValue(`--c${n}`).trim());
   const dashes = [[], [8, 4], [2, 4]];
-  const tables = data.series.map((s) => {
-    const pairs = s.x.map((x, i) => [x, s.y[i]]).filter((p, i, all) => i === 0 || p[0] !== all[i - 1][0]);
-    return [pairs.map((p) => p[0]), pairs.map((p) => p[1])];
-  });
   const axis = { stroke: dim, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
   const place = figure.querySelector(".drawn");
   const timed = /(^|[_/. -])(seconds|secs|sec|s)$/i.test(data.name);
+  const values = labels(timed);
   const options = {
     width: place.clientWidth,
     height: 240,
-    scales: { x: { time: false } },
+    cursor: { sync: { key: data.axis } },
+    scales: { x: { time: false }, y: { distr: view.log ? 3 : 1 } },
     axes: [
       { ...axis, label: data.axis, labelSize: 20, values: labels(data.axis === "seconds") },
-      { ...axis, size: (plot, texts) => 20 + 7 * Math.max(4, ...(texts || []).map((text) => text.length)), values: labels(timed) },
+      {
+        ...axis, size: (plot, texts) => 20 + 7 * Math.max(4, ...(texts || []).map((text) => (text || "").length)),
+        values: (plot, splits) => (view.log ? splits.map((v) => (v === null ? "" : values(plot, [v])[0])) : values(plot, splits)),
+      },
     ],
     series: [
       { label: data.axis },
@@ -61,12 +74,80 @@ function drawn(figure) {
       })),
     ],
   };
-  const words = place.querySelector("svg").getAttribute("aria-label");
+  if (figure.plot) figure.plot.destroy();
+  else {
+    figure.words = place.querySelector("svg").getAttribute("aria-label");
+    new ResizeObserver(() => place.clientWidth && figure.plot.setSize({ width: place.clientWidth, height: 240 })).observe(place);
+  }
   place.textContent = "";
-  const plot = new uPlot(options, uPlot.join(tables), place);
-  plot.root.setAttribute("role", "img");
-  plot.root.setAttribute("aria-label", words);
-  new ResizeObserver(() => place.clientWidth && plot.setSize({ width: place.clientWidth, height: 240 })).observe(place);
+  figure.plot = new uPlot(options, columns(data), place);
+  figure.plot.root.setAttribute("role", "img");
+  figure.plot.root.setAttribute("aria-label", figure.words);
+}
+
+const made = (tag, fields, ...inside) => {
+  const one = Object.assign(document.createElement(tag), fields);
+  one.append(...inside);
+  return one;
+};
+
+// A log scale and smoothing for all plots of the page. Dragging over a plot zooms, a double click shows all of it again.
+function tools() {
+  const first = document.querySelector("figure.plot");
+  if (!first || document.querySelector(".tools")) return;
+  const redraw = () => document.querySelectorAll("figure.plot").forEach((figure) => figure.plot && drawn(figure));
+  const log = made("input", { type: "checkbox" }), smooth = made("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: 0 });
+  log.addEventListener("change", () => { view.log = log.checked; redraw(); });
+  smooth.addEventListener("input", () => { view.smooth = Number(smooth.value); redraw(); });
+  const bar = made("div", { className: "tools" }, made("label", {}, log, " Log scale"), made("label", {}, "Smoothing ", smooth));
+  (first.closest("details") || first.closest(".plots")).before(bar);
+}
+
+// What a page shows of a run that goes on is taken from the page as it is now; zoom, forms and open groups stay.
+function take(page) {
+  for (const here of document.querySelectorAll("[data-part]")) {
+    const now = page.querySelector(`[data-part="${here.dataset.part}"]`);
+    if (!now || here.innerHTML === now.innerHTML || here.contains(document.activeElement)) continue;
+    const tail = here.querySelector(".tail"), place = tail && [tail.scrollTop, atEnd(tail)];
+    here.replaceChildren(...now.childNodes);
+    const fresh = here.querySelector(".tail");
+    if (fresh) fresh.scrollTop = !place || place[1] ? fresh.scrollHeight : place[0];
+  }
+  const figures = [...page.querySelectorAll("#plots figure.plot")], old = [...document.querySelectorAll("#plots figure.plot")];
+  const name = (figure) => figure.querySelector("figcaption").textContent;
+  if (figures.map(name).join("\n") !== old.map(name).join("\n")) {
+    const place = document.getElementById("plots");
+    if (!place) return window.location.reload(); // the first metric
+    place.replaceChildren(...page.getElementById("plots").childNodes);
+    return draw();
+  }
+  figures.forEach((figure, n) => {
+    if (old[n].dataset.plot === figure.dataset.plot) return;
+    old[n].dataset.plot = figure.dataset.plot;
+    const plot = old[n].plot, zoomed = plot && (plot.scales.x.min > plot.data[0][0] || plot.scales.x.max < plot.data[0].at(-1));
+    if (plot) plot.setData(columns(JSON.parse(figure.dataset.plot)), !zoomed);
+    if (zoomed) plot.redraw();
+  });
+}
+
+const atEnd = (one) => one.scrollHeight - one.scrollTop - one.clientHeight < 8;
+
+function moving(head) {
+  const source = new EventSource(`/live/run?run=${encodeURIComponent(head.dataset.run)}&mark=${head.dataset.mark}`);
+  let asking = false, again = false;
+  const ask = async () => {
+    again = true;
+    if (asking) return;
+    asking = true;
+    while (again) {
+      again = false;
+      const answer = await fetch(window.location.href).catch(() => null); // the server is away; it may come back
+      if (answer && answer.ok) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    }
+    asking = false;
+  };
+  source.addEventListener("message", ask);
+  source.addEventListener("over", () => { source.close(); ask(); });
 }
 
 async function follow(log) {
@@ -93,6 +174,7 @@ async function follow(log) {
 
 // What lies in a group that is closed is drawn when it opens.
 function draw() {
+  tools();
   for (const figure of document.querySelectorAll("figure.plot:has(.drawn > svg)")) {
     if (figure.offsetParent !== null) drawn(figure);
   }
@@ -102,5 +184,8 @@ document.addEventListener("toggle", draw, true);
 
 draw();
 document.addEventListener("htmx:afterSwap", draw);
+for (const tail of document.querySelectorAll(".tail")) tail.scrollTop = tail.scrollHeight;
+const head = document.querySelector("[data-mark]");
+if (head) moving(head);
 const log = document.querySelector("pre[data-tail]");
 if (log) follow(log);

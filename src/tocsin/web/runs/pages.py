@@ -25,6 +25,7 @@ from tocsin.web.pages import span
 from tocsin.web.runs import markdown
 from tocsin.web.runs.asked import COLUMNS, ListAsked
 from tocsin.web.runs.files import FilePages
+from tocsin.web.runs.live import LiveRun
 from tocsin.web.runs.plots import folded, plots
 
 MOST_COMPARED: Final = 20
@@ -46,6 +47,7 @@ class RunPages:
             Route("/compare", self._compare),
             Route("/run/{verb}", self._act, methods=["POST"]),
             *self._files.routes(),
+            *LiveRun(self._ask).routes(),
         ]
 
     def _scripted(self, name: str, request: Request, code: int = 200, **context: Any) -> Response:
@@ -67,6 +69,7 @@ class RunPages:
 
     async def _run(self, request: Request) -> Response:
         id_ = request.path_params["id"]
+        mark, _ = await self._ask(self._app.run_mark, id_)  # before the rest: what comes meanwhile counts as new
         found = await self._ask(self._app.run, id_)
         if found is None:
             raise HTTPException(404, "there is no such run")
@@ -78,7 +81,7 @@ class RunPages:
         kept = await run_sync(self._app.run_actions.folders.find, id_)
         files = [] if kept is None else await run_sync(kept.files)
         return self._scripted(
-            "run", request, **found, tree=tree(family, id_), family=len(family), logged=logged[:MOST_NAMES],
+            "run", request, **found, mark=mark, tree=tree(family, id_), family=len(family), logged=logged[:MOST_NAMES],
             cut=len(logged) > MOST_NAMES, plots=folded(plots(curves, [id_])), kept=kept is not None, files=files,
             described=markdown.html(run["Description"], id_), periods=_periods(found["events"], run, self._app.clock.now()),
             over=run["Status"] in TERMINAL,
