@@ -119,16 +119,15 @@ class ListAsked:
         if column not in SORTS:
             raise HTTPException(400, f"sort: '{column[:40]}' is no column to sort by")
         every = {name: [v for n, v in (*self.given.items(), *self.more) if n == name] for name in _REPEATED}
-        times = {
-            name: moment(name, self.given[name], self.now) if name in self.given else None
-            for name in ("since", "until")
-        }
         return RunsAsked(
             limit=min(self.limit + 1, MOST), offset=(self.page - 1) * self.limit, status=every["status"],
             experiment=every["experiment"], target=every["target"], workspace=every["workspace"],
             top_only=bool(self.given.get("top")), tags=[tag_of(tag) for tag in every["tag"]],
-            search=self.given.get("q", ""), **times, sort=column, descending=descending, partial=True,
+            search=self.given.get("q", ""), since=self._time("since"), until=self._time("until"), sort=column, descending=descending, partial=True,
         )  # fmt: skip
+
+    def _time(self, name: str) -> datetime | None:
+        return moment(name, self.given[name], self.now) if name in self.given else None
 
     def without(self, taken: tuple[str, str]) -> str:
         """The address without one of ``more``."""
