@@ -90,6 +90,9 @@ def test_an_alert_is_acknowledged_with_one_name_and_one_press(opened: Opened, ph
     first, second = opened.fail("a1", "churn"), opened.fail("a2", "other")
     phone.open(f"{opened.tocsin.url}/").click(f"a[href='/alerts/{first['AlertId']}']")
     assert phone.size("form[action$=acknowledge] button")[1] >= 44  # a thumb's width
+    assert phone.size("form[action$=acknowledge] button")[0] >= 280 and "CUDA out of memory" in phone.text(
+        ".reason, h1"
+    )
     phone.write("form[action$=acknowledge] input[name=by]", "anna").click("form[action$=acknowledge] button")
     assert phone.url.startswith(f"{opened.tocsin.url}/alerts/{first['AlertId']}")
     assert "Done." == phone.text("[role=status]")
@@ -171,7 +174,7 @@ def test_an_alert_is_assigned_and_its_timeline_says_so(opened: Opened, phone: Br
     phone.open(f"{opened.tocsin.url}/alerts/{one['AlertId']}").press("summary")
     phone.write("form[action$=assign] input[name=text]", "bela")
     phone.write("form[action$=assign] input[name=by]", "anna").click("form[action$=assign] button")
-    assert "assigned by anna" in phone.text("table")
+    assert "assigned by anna" in phone.text("table.timeline")
     eventually(lambda: opened.whole(one)["AssignedTo"] == "bela", within=10)
     shown = phone.open(f"{opened.tocsin.url}/").text("main section:first-of-type")
     assert "bela assigned" in " ".join(shown.split())
