@@ -26,6 +26,7 @@ from tocsin.web.access.sessions import Sessions
 from tocsin.web.access.signatures import LARGEST, Held, is_signed, replayed, signature_of
 from tocsin.web.access.used import Used
 from tocsin.web.answers import problem
+from tocsin.web.connections import LIVE
 from tocsin.web.ports import AppPorts
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,8 @@ class Guard:
     def _answered(self, path: str, code: int, seconds: float) -> None:
         handler, metrics = _handler(path), self._app.metrics
         metrics.inc("tocsin_http_requests_total", handler=handler, code=f"{code // 100}xx")
-        metrics.observe("tocsin_http_request_duration_seconds", seconds, handler=handler)
+        if not path.startswith(LIVE):  # how long somebody looks at a page is no latency
+            metrics.observe("tocsin_http_request_duration_seconds", seconds, handler=handler)
 
     # -- decisions -----------------------------------------------------------------------------------------------------
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
