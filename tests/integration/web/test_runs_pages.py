@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import os
 import re
@@ -203,6 +205,23 @@ def test_a_runs_page_moves_while_it_runs(desk: Browser, running: Tocsin) -> None
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert lines[0].startswith("data: ") and ["event: over", "data: over"] == lines[1:]
         assert 404 == client.get("/live/run?run=no-such-run").status_code
+
+
+def test_a_list_is_saved_as_csv_and_goes_by_keys(client: httpx.Client, desk: Browser, running: Tocsin) -> None:
+    """The view's filters, order and columns; no cell is a formula. j, k and x need no mouse."""
+    table = client.get("/runs.csv?q=bold&sort=RunId&column=Description&column=Status&limit=1")
+    assert table.headers["content-type"].startswith("text/csv") and "attachment" in table.headers["content-disposition"]
+    rows = list(csv.reader(io.StringIO(table.text)))
+    assert ["RunId", "Description", "Status"] == rows[0] and ["fit-0", "fit-1"] == [row[0] for row in rows[1:]]
+    sent = {**event("10", RunId="formula", Status="Running", DisplayName="=1+1"), "id": "formula"}
+    assert 202 == running.send(json.dumps([sent]).encode()).status
+    eventually(lambda: "'=1+1" in client.get("/runs.csv?q=formula&column=DisplayName").text, within=10)
+    desk.open(f"{running.url}/runs?q=bold&sort=RunId")
+    key = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: '%s', bubbles: true}));"
+    desk.run("".join(key % each for each in "jjjkx"))
+    assert ["fit-0"] == desk.run(
+        "return [...document.querySelectorAll('input[name=run]:checked')].map(each => each.value)"
+    )
 
 
 def test_nine_runs_are_compared_and_the_bound_is_said(client: httpx.Client) -> None:

@@ -30,3 +30,22 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("htmx:afterSwap", () => {
   for (const d of unfolded()) if (open.has(d.querySelector("summary").textContent)) d.open = true;
 });
+
+// j and k go through a list, enter opens, x chooses, / searches.
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const links = [...document.querySelectorAll("main table.list td.main a:first-of-type")];
+  const row = document.activeElement.closest("tr"), at = links.findIndex((link) => row && row.contains(link));
+  if (event.key === "j" || event.key === "k") {
+    const next = links[Math.max(0, Math.min(links.length - 1, event.key === "j" ? at + 1 : at - 1))];
+    if (next) next.focus();
+  } else if (event.key === "x" && row) {
+    const box = row.querySelector("input[type=checkbox]");
+    if (box) box.click();
+  } else if (event.key === "/") {
+    const search = document.querySelector("main input[type=search]");
+    if (search) search.focus();
+    event.preventDefault();
+  }
+});

@@ -96,7 +96,7 @@ function tools() {
   const first = document.querySelector("figure.plot");
   if (!first || document.querySelector(".tools")) return;
   const redraw = () => document.querySelectorAll("figure.plot").forEach((figure) => figure.plot && drawn(figure));
-  const log = made("input", { type: "checkbox" }), smooth = made("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: 0 });
+  const log = made("input", { type: "checkbox", checked: view.log }), smooth = made("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: view.smooth });
   log.addEventListener("change", () => { view.log = log.checked; redraw(); });
   smooth.addEventListener("input", () => { view.smooth = Number(smooth.value); redraw(); });
   const bar = made("div", { className: "tools" }, made("label", {}, log, " Log scale"), made("label", {}, "Smoothing ", smooth));

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
@@ -15,13 +18,13 @@ from starlette.routing import BaseRoute, Route
 
 from tocsin.app.runs.actions import NoSuchRun
 from tocsin.app.runs.curves import MOST_NAMES
-from tocsin.app.runs.find import tag_of
+from tocsin.app.runs.find import MOST, tag_of
 from tocsin.app.runs.tree import lines, tree
 from tocsin.errors import StoreError, TocsinError
 from tocsin.model.statuses import STATUS_WORDS, TERMINAL
 from tocsin.web.answers import local, said_at, scripted
 from tocsin.web.api import Asker
-from tocsin.web.pages import span
+from tocsin.web.pages import cell, span
 from tocsin.web.runs import markdown
 from tocsin.web.runs.asked import COLUMNS, ListAsked
 from tocsin.web.runs.files import FilePages
@@ -43,6 +46,7 @@ class RunPages:
         """A route a page, and one for forms."""
         return [
             Route("/runs", self._runs),
+            Route("/runs.csv", self._csv),
             Route("/runs/{id:path}", self._run),
             Route("/compare", self._compare),
             Route("/run/{verb}", self._act, methods=["POST"]),
@@ -66,6 +70,18 @@ class RunPages:
             views=await self._ask(self._app.run_views.all), runs=rows[: asked.limit], more=len(rows) > asked.limit, asked=asked, all_columns=COLUMNS,
             statuses=sorted(STATUS_WORDS), choices=choices, terminal=TERMINAL,
         )  # fmt: skip
+
+    async def _csv(self, request: Request) -> Response:
+        """The list's runs as a table for a spreadsheet: its filters, order and columns, all pages up to MOST runs."""
+        asked = ListAsked.of(request.query_params, self._app.clock.now())
+        rows = await self._ask(self._app.runs, replace(asked.asked, limit=MOST, offset=0))
+        text = io.StringIO()
+        table = csv.writer(text)
+        names = ("RunId", *asked.columns)
+        table.writerow(names)
+        table.writerows([_harmless(cell(row[name])) for name in names] for row in rows)
+        how = {"Content-Disposition": 'attachment; filename="runs.csv"'}
+        return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=how)
 
     async def _run(self, request: Request) -> Response:
         id_ = request.path_params["id"]
@@ -161,6 +177,11 @@ class RunPages:
                     await acts.tag(id_, {}, keys or [key for key, _ in pairs])
             return f"{'Tagged' if verb == 'tag' else 'Tag removed'}: {len(ids)} run{'s' if len(ids) > 1 else ''}."
         raise HTTPException(404, "there is no such form")
+
+
+def _harmless(text: str) -> str:
+    """``text`` that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _last(row: dict[str, Any]) -> Any:
