@@ -24,7 +24,7 @@ from tocsin.config.project.tokens import Role
 from tocsin.errors import QueryError
 from tocsin.model.active import AuditKind
 from tocsin.model.text.timespans import spoken
-from tocsin.web import day, mailview
+from tocsin.web import mailview
 from tocsin.web.access.credentials import COOKIE, session_word
 from tocsin.web.access.sessions import LASTS, Logins, Sessions
 from tocsin.web.answers import forget_said, plain, said_to, scripted
@@ -32,6 +32,7 @@ from tocsin.web.api import Asker, find_mail, find_rule, limit, mail_state
 from tocsin.web.console import SHOWN
 from tocsin.web.guard import address_of, from_elsewhere
 from tocsin.web.openapi import STATES
+from tocsin.web.runs import day
 
 _OPEN_SHOWN = 8
 """Open alerts on the first page: all of it is seen at one glance."""

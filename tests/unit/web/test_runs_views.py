@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 import tocsin.web
 from tocsin.app.runs.curves import Curve, shown
 from tocsin.app.runs.tree import lines, tree
-from tocsin.web.day import strip
 from tocsin.web.runs.asked import ListAsked
+from tocsin.web.runs.day import strip
 from tocsin.web.runs.files import _whole
 from tocsin.web.runs.markdown import html
 from tocsin.web.runs.plots import folded, plots, rounded
