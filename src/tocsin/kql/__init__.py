@@ -1,28 +1,6 @@
-"""KQL: the only room that knows duckdb_kql."""
-
-from tocsin.kql.bind.sqlcheck import check_sql
-from tocsin.kql.bind.translate import Translation, translate
-from tocsin.kql.plan.classify import EVENTS, Classified, classify
-from tocsin.kql.plan.prefilter import ANY
-from tocsin.kql.plan.query import user_query
-from tocsin.kql.plan.rowplan import IDENTITY, Op, Predicate, RowPlan, row_plan
-from tocsin.kql.schema import Schema, did_you_mean, schema_with
-
-__all__ = [
-    "ANY",
-    "EVENTS",
-    "IDENTITY",
-    "Classified",
-    "Op",
-    "Predicate",
-    "RowPlan",
-    "Schema",
-    "Translation",
-    "check_sql",
-    "classify",
-    "did_you_mean",
-    "row_plan",
-    "schema_with",
-    "translate",
-    "user_query",
-]
+"""In: the text of a KQL or SQL query, and the schema it may read.
+Out: SQL for DuckDB, the types of its columns, a plan that rules of one shape share, or ``QueryError`` with its place.
+Callers: ``rules`` (each kind compiles its query), ``app`` and ``interchange`` (queries that somebody typed).
+Never: runs a query on the event store, reads a clock, or imports duckdb_kql outside ``sandbox``.
+Start reading at ``bind/translate.py`` (``translate``), then ``plan/rowplan.py`` (``row_plan``).
+"""

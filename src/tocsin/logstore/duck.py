@@ -16,13 +16,12 @@ from tocsin.clock import EPOCH, Clock
 from tocsin.config.fileid import file_id
 from tocsin.config.yaml.sizes import parse_size
 from tocsin.errors import StoreError, StoreFull, StoreGone, StoreLost
-from tocsin.logstore.admin import retention
-from tocsin.logstore.copying import copy_durably, header
+from tocsin.logstore import upkeep
 from tocsin.logstore.dead_letters import find_dead
 from tocsin.logstore.ingest.batch import AppendBatch, flatten
 from tocsin.logstore.ingest.bisect import MAX_REFUSED, find_offenders
 from tocsin.logstore.ingest.commit import Written, write
-from tocsin.logstore.ingest.durable import COMMITS, NewestCommits, commits_in, read_known
+from tocsin.logstore.ingest.durable import COMMITS, NewestCommits, Sequencer, commits_in, read_known
 from tocsin.logstore.ingest.open import (
     DEFAULT_MEMORY,
     NO_BOUND,
@@ -35,7 +34,6 @@ from tocsin.logstore.ingest.open import (
     row_groups,
     transaction,
 )
-from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.staging import Staging
 from tocsin.logstore.interface import (
     Ask,
@@ -50,13 +48,11 @@ from tocsin.logstore.interface import (
     StoredRow,
     Touched,
 )
-from tocsin.logstore.mirror import append_rows
-from tocsin.logstore.query.as_of import runs_as_of
-from tocsin.logstore.query.finding import rows_of_jobs, rows_of_runs
-from tocsin.logstore.query.parquet import write_parquet
+from tocsin.logstore.query.as_of import rows_of_jobs, rows_of_runs, runs_as_of
 from tocsin.logstore.query.select import Reader
-from tocsin.logstore.query.tables import check_name, reference_schema, replace_table
+from tocsin.logstore.query.tables import append_rows, check_name, reference_schema, replace_table
 from tocsin.logstore.recent.changes import RecentChanges
+from tocsin.logstore.upkeep import copy_durably, header, write_parquet
 from tocsin.metrics.registry import Metrics
 from tocsin.model import crash
 from tocsin.model.columns import TABLES
@@ -371,7 +367,7 @@ class DuckLogStore(LogStore):
 
     def retain(self, now: datetime, keep: Mapping[str, timedelta]) -> Mapping[str, int]:
         with self._copying, self._writing() as con:
-            return retention.retain(con, now, keep, self._transaction)
+            return upkeep.retain(con, now, keep, self._transaction)
 
     def head(self) -> Head:
         return self._head

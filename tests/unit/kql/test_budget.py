@@ -8,8 +8,7 @@ import pytest
 
 from tocsin.errors import QueryBusy, QueryTimeout
 from tocsin.kql.plan import query as remembered
-from tocsin.kql.plan.query import user_query
-from tocsin.kql.sandbox.budget import within
+from tocsin.kql.plan.query import user_query, within
 from tocsin.model.columns import TABLES
 
 SCHEMA = {name: {column.name: column.type.value for column in columns} for name, columns in TABLES.items()}

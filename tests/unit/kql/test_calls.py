@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.kql.test_constructs import SCHEMA, answer, con
 from tocsin.errors import QueryError
-from tocsin.kql import translate
+from tocsin.kql.bind.translate import translate
 
 __all__ = ["con"]
 

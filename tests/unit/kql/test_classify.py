@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import Op, Predicate, classify, row_plan, schema_with
+from tocsin.kql.plan.classify import classify
+from tocsin.kql.plan.prefilter import Op, Predicate
+from tocsin.kql.plan.rowplan import row_plan
+from tocsin.kql.schema import schema_with
 from tocsin.model.statuses import Kind
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}, "vips": {"Email": "string"}})

@@ -10,8 +10,10 @@ import duckdb
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import classify, row_plan, schema_with, user_query
-from tocsin.kql.schema import KQL_TYPES, Schema
+from tocsin.kql.plan.classify import classify
+from tocsin.kql.plan.query import user_query
+from tocsin.kql.plan.rowplan import row_plan
+from tocsin.kql.schema import KQL_TYPES, Schema, schema_with
 from tocsin.model.statuses import Kind
 
 SCHEMA = Schema(

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import classify, row_plan, schema_with, user_query
-from tocsin.kql.parse.respelled import RENAMED
+from tocsin.kql.parse.functions import RENAMED
 from tocsin.kql.parse.rewrite import REFUSED
+from tocsin.kql.plan.classify import classify
+from tocsin.kql.plan.query import user_query
+from tocsin.kql.plan.rowplan import row_plan
 from tocsin.kql.sandbox import upstream
+from tocsin.kql.schema import schema_with
 from tocsin.model.statuses import Kind
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "kql.md").read_text(encoding="utf-8")

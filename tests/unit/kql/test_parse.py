@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
 from tocsin.errors import QueryError
-from tocsin.kql.parse.keywords import ASSIGNED, KEYWORDS
 from tocsin.kql.parse.read import quick
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.upstream import ir
-from tocsin.kql.tokens import tokenize
+from tocsin.kql.tokens import ASSIGNED, KEYWORDS, tokenize
 
 READ = [
     "T",

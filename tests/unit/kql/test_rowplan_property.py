@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.effort import examples
-from tocsin.kql import RowPlan, row_plan, schema_with, translate
-from tocsin.kql.schema import KQL_TYPES, Schema
+from tocsin.kql.bind.translate import translate
+from tocsin.kql.plan.rowplan import RowPlan, row_plan
+from tocsin.kql.schema import KQL_TYPES, Schema, schema_with
 from tocsin.logstore.sqlfiles import sql
 from tocsin.model.columns import DUCKDB, RUN_STATUS_CHANGED
 

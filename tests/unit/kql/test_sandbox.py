@@ -7,8 +7,12 @@ import time
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import check_sql, classify, row_plan, schema_with, translate, user_query
-from tocsin.kql.bind.sqlcheck import checked
+from tocsin.kql.bind.sqlcheck import check_sql, checked
+from tocsin.kql.bind.translate import translate
+from tocsin.kql.plan.classify import classify
+from tocsin.kql.plan.query import user_query
+from tocsin.kql.plan.rowplan import row_plan
+from tocsin.kql.schema import schema_with
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
 

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import schema_with, translate
-from tocsin.kql.schema import KQL_TYPES
+from tocsin.kql.bind.translate import translate
+from tocsin.kql.schema import KQL_TYPES, schema_with
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})
 NOW = datetime(2026, 3, 2, 12)

@@ -4,7 +4,10 @@ import duckdb
 import pytest
 
 from tocsin.errors import QueryError
-from tocsin.kql import check_sql, row_plan, schema_with, translate
+from tocsin.kql.bind.sqlcheck import check_sql
+from tocsin.kql.bind.translate import translate
+from tocsin.kql.plan.rowplan import row_plan
+from tocsin.kql.schema import schema_with
 from tocsin.logstore.query.refusals import refusal
 
 SCHEMA = schema_with({"prices": {"Target": "string", "usd": "real"}})

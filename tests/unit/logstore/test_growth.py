@@ -12,7 +12,7 @@ from tocsin.clock import SystemClock
 from tocsin.errors import QueryError, QueryTimeout
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.interface import Limits
-from tocsin.logstore.query.growth import MOST_GROWN, growth
+from tocsin.logstore.query.macros import MOST_GROWN, growth
 from tocsin.logstore.query.select import ReadCursor
 
 ASKED = Limits(seconds=5.0, rows=100, watched=True)

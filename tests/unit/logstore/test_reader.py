@@ -20,10 +20,9 @@ from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.ingest.open import Memory
 from tocsin.logstore.interface import Limits
-from tocsin.logstore.query.growth import growth
+from tocsin.logstore.query.macros import growth
 from tocsin.logstore.query.select import ReadCursor, most_pinned
-from tocsin.logstore.query.watch import POLL_SECONDS, Ended, Held, Most, Watchdog, Watched
-from tocsin.logstore.query.workers import MOST_LEFT, Workers
+from tocsin.logstore.query.watch import MOST_LEFT, POLL_SECONDS, Ended, Held, Most, Watchdog, Watched, Workers
 
 ASKED = Limits(seconds=0.1, watched=True)
 RULES = Limits(seconds=5.0)

@@ -16,7 +16,7 @@ from tests.oracle.effort import examples
 from tests.unit.logstore.helpers import Bench, beat, event
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
-from tocsin.logstore.recent import heartbeats
+from tocsin.logstore.recent import changes as recent
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Said = tuple[str, float | None]
@@ -43,7 +43,7 @@ def kept(commits: list[tuple[float, str, list[Said]]]) -> Iterator[tuple[str, da
             stored[slot] = progress if progress is not None else stored.get(slot)
 
 
-@pytest.mark.parametrize("most", [1, heartbeats.MOST])
+@pytest.mark.parametrize("most", [1, recent.MOST_SLOTS])
 @settings(max_examples=examples(25), deadline=None)
 @given(commits=COMMITS)
 def test_the_same_heartbeats_are_stored_whatever_is_remembered(
@@ -51,7 +51,7 @@ def test_the_same_heartbeats_are_stored_whatever_is_remembered(
 ) -> None:
     clock = ManualClock(NOON)
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as directory, ExitStack() as stack:
-        patch.setattr(heartbeats, "MOST", most)
+        patch.setattr(recent, "MOST_SLOTS", most)
         path = Path(directory) / "e.duckdb"
         store = stack.enter_context(closing(DuckLogStore.open(path, clock=clock, reserve=0)))
         for n, (pause, how, beats) in enumerate(commits):
@@ -68,12 +68,12 @@ def test_the_same_heartbeats_are_stored_whatever_is_remembered(
 
 def test_a_small_commit_of_heartbeats_asks_no_table() -> None:
     """Where all of the ten seconds before is remembered; after a start, or a large commit, it must ask."""
-    newest = heartbeats.NewestBeats(datetime(2026, 3, 1, 12))
+    newest = recent.NewestBeats(datetime(2026, 3, 1, 12))
     first, row = datetime(2026, 3, 1, 12, 0, 3), {"RunId": "a", "Progress": None}
     assert newest.known(first - timedelta(seconds=10)) is None
     newest.note([row | {"received": first}, row | {"received": first, "Progress": 0.5}, row | {"received": first}])
     later = first + timedelta(seconds=8)
-    assert newest.known(later - timedelta(seconds=10)) == {heartbeats.slot_of(row | {"received": first}): 0.5}
+    assert newest.known(later - timedelta(seconds=10)) == {recent.slot_of(row | {"received": first}): 0.5}
     newest.lose(later)
     assert newest.known(later) is not None
     assert newest.known(later - timedelta(microseconds=1)) is None
@@ -81,9 +81,9 @@ def test_a_small_commit_of_heartbeats_asks_no_table() -> None:
 
 def test_so_many_are_remembered() -> None:
     """The older half goes, and with it the word that nothing else is there."""
-    newest, start = heartbeats.NewestBeats(datetime(2026, 3, 1)), datetime(2026, 3, 1, 12)
-    times = [start + timedelta(seconds=n) for n in range(heartbeats.MOST + 1)]
+    newest, start = recent.NewestBeats(datetime(2026, 3, 1)), datetime(2026, 3, 1, 12)
+    times = [start + timedelta(seconds=n) for n in range(recent.MOST_SLOTS + 1)]
     newest.note({"RunId": f"r{n}", "Progress": None, "received": at} for n, at in enumerate(times))
     known = newest.known(times[-1])
-    assert known is not None and 0 < len(known) <= heartbeats.MOST // 2 + 10
+    assert known is not None and 0 < len(known) <= recent.MOST_SLOTS // 2 + 10
     assert newest.known(start) is None

@@ -18,8 +18,8 @@ from tests.unit.logstore.helpers import Bench, event
 from tocsin.clock import ManualClock
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.ingest.durable import read_known
-from tocsin.logstore.recent import keys
-from tocsin.logstore.recent.keys import NewestKeys
+from tocsin.logstore.recent import changes as recent
+from tocsin.logstore.recent.changes import NewestKeys
 
 NOON = datetime(2026, 3, 1, 12)
 COMMITS = st.lists(
@@ -32,7 +32,7 @@ COMMITS = st.lists(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("most", [1, keys.MOST])
+@pytest.mark.parametrize("most", [1, recent.MOST_KEYS])
 @settings(max_examples=examples(20), deadline=None)
 @given(commits=COMMITS)
 def test_the_same_events_are_duplicates_whatever_is_remembered(
@@ -41,7 +41,7 @@ def test_the_same_events_are_duplicates_whatever_is_remembered(
     clock = ManualClock(NOON.replace(tzinfo=UTC))
     stored: list[tuple[str, int]] = []
     with pytest.MonkeyPatch.context() as patch, closing(DuckLogStore.open(None, clock=clock)) as store:
-        patch.setattr(keys, "MOST", most)
+        patch.setattr(recent, "MOST_KEYS", most)
         for n, (how, events) in enumerate(commits):
             if how == "restart":
                 store._known = read_known(store._con, clock.now())
@@ -83,7 +83,7 @@ def test_statements_of_a_small_commit(store: DuckLogStore, put: Bench, monkeypat
 
 
 def test_what_the_table_must_be_asked_about() -> None:
-    def key(id: str, seconds: int) -> keys.Key:
+    def key(id: str, seconds: int) -> recent.Key:
         return "a", id, NOON + timedelta(seconds=seconds)
 
     newest = NewestKeys(NOON)
@@ -97,7 +97,7 @@ def test_what_the_table_must_be_asked_about() -> None:
 def test_so_many_are_remembered() -> None:
     """The older half goes, and with it the word that nothing else is there."""
     newest = NewestKeys(datetime.min)
-    all_keys = [("a", str(n), NOON + timedelta(seconds=n)) for n in range(keys.MOST + 1)]
+    all_keys = [("a", str(n), NOON + timedelta(seconds=n)) for n in range(recent.MOST_KEYS + 1)]
     newest.note(all_keys)
-    assert keys.MOST // 2 + 1 == len(newest.unknown([("b", id, at) for _, id, at in all_keys]))
+    assert recent.MOST_KEYS // 2 + 1 == len(newest.unknown([("b", id, at) for _, id, at in all_keys]))
     assert all_keys == newest.unknown(all_keys)

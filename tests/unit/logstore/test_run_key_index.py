@@ -19,10 +19,9 @@ from tocsin.logstore.ddl import prepare
 from tocsin.logstore.duck import DuckLogStore
 from tocsin.logstore.ingest.durable import NEWEST, NewestCommits
 from tocsin.logstore.interface import CommitInfo
-from tocsin.logstore.query.finding import FEW
+from tocsin.logstore.query.as_of import FEW
 from tocsin.logstore.recent import run_locator
-from tocsin.logstore.recent.run_key_index import GrowingKeys, PackedKeys, hash_of
-from tocsin.logstore.recent.run_locator import NEVER, RunLocator, save
+from tocsin.logstore.recent.run_locator import NEVER, GrowingKeys, PackedKeys, RunLocator, hash_of, save
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 

@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 from tocsin.clock import EPOCH, ManualClock
-from tocsin.logstore.ingest.sequencer import Sequencer
+from tocsin.logstore.ingest.durable import Sequencer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)

@@ -19,8 +19,8 @@ from tocsin.app.project.stores import open_log, open_state
 from tocsin.clock import Clock
 from tocsin.config.project.home import Home
 from tocsin.errors import StoreError, TocsinError
-from tocsin.logstore.copying import copy_durably
 from tocsin.logstore.interface import LogStore
+from tocsin.logstore.upkeep import copy_durably
 from tocsin.model.delivery import DeliveryState
 from tocsin.state.interface import Attempted, State
 from tocsin.state.pairing import pair

@@ -31,6 +31,6 @@ def open_offline(home: Home) -> Iterator[Reading]:
 
 def compact(home: Home) -> tuple[int, int]:
     """Rewrite the log store's file without its holes; bytes before and after. The caller holds the project directory's lock."""
-    from tocsin.logstore.admin.compact import compact_file
+    from tocsin.logstore.upkeep import compact_file
 
     return compact_file(home.store_path(home.settings()))

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from tocsin.errors import QueryError
-from tocsin.kql.bind.calls import adapted, aggregates
-from tocsin.kql.parse.series import PIVOTED
+from tocsin.kql.bind.rowfunctions import adapted, aggregates
+from tocsin.kql.parse.plugins import PIVOTED
 from tocsin.kql.sandbox.trees import rebuilt, walk
 from tocsin.kql.sandbox.types import Types, type_of
 from tocsin.kql.sandbox.upstream import ir

@@ -12,12 +12,10 @@ from tocsin.errors import QueryError
 from tocsin.kql.bind import markers
 from tocsin.kql.bind import rowfunctions as windows
 from tocsin.kql.bind.bounds import MAX_READS, check_size, check_tree, expression_size
-from tocsin.kql.bind.calls import REGEXES, bounded, counted, timed
-from tocsin.kql.bind.coerce import coerced, truth
-from tocsin.kql.bind.filters import in_filter
-from tocsin.kql.bind.simplify import simplified
+from tocsin.kql.bind.rowfunctions import REGEXES, bounded, counted, timed
+from tocsin.kql.bind.simplify import coerced, in_filter, simplified, truth
 from tocsin.kql.bind.typecheck import Fault, condition_fault, fault_of
-from tocsin.kql.parse.locate import place_of_expression
+from tocsin.kql.parse.slips import place_of_expression
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.describe import regex_fault
 from tocsin.kql.sandbox.extras import INSTEAD

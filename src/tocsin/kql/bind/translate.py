@@ -1,24 +1,29 @@
-"""KQL to DuckDB SQL, checked against a schema."""
+"""KQL to DuckDB SQL, checked against a schema.
+
+Where DuckDB refuses the SQL, the expression that it minds is looked for (``placed``): some types only DuckDB knows.
+``union isfuzzy=true`` leaves out each branch that names a table that is not there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from tocsin.errors import QueryError
-from tocsin.kql.bind import blame
 from tocsin.kql.bind.bounds import MAX_WHOLE, check_shape
-from tocsin.kql.bind.missing import without_missing
-from tocsin.kql.bind.scope import Pass, Text
+from tocsin.kql.bind.scope import Pass, Text, named_tables
 from tocsin.kql.parse import slips
 from tocsin.kql.parse.read import quick
 from tocsin.kql.parse.rewrite import rewritten
+from tocsin.kql.parse.slips import place_of_expression
 from tocsin.kql.sandbox import upstream
-from tocsin.kql.sandbox.describe import describer
-from tocsin.kql.schema import HIDDEN, Schema
+from tocsin.kql.sandbox.describe import describer, quoted
+from tocsin.kql.sandbox.trees import parts, walk
+from tocsin.kql.sandbox.upstream import ir
+from tocsin.kql.schema import HIDDEN, KQL_TYPES, Schema
 from tocsin.kql.tokens import TokenKind, place, tokenize, unclosed
 
 MAX_REPAIRS = 10
@@ -151,8 +156,80 @@ def translate_once(query: str, schema: Schema) -> Translation:
         try:
             columns = describer(schema).columns(sql, parameters)
         except QueryError as fault:
-            raise blame.placed(fault, analysed.text, analysed.tree, schema) from fault
+            raise placed(fault, analysed.text, analysed.tree, schema) from fault
     return Translation(sql=sql, uses_now=uses_now, tables=analysed.tables, columns=columns)
 
 
 _remembered = lru_cache(maxsize=2048)(translate_once)
+
+
+def placed(fault: QueryError, text: Text, tree: Any, schema: Schema) -> QueryError:
+    """``fault``, which DuckDB found in the typed ``tree``, with the place of the smallest expression that has it."""
+    columns: dict[str, str] = {}
+    for number, op in enumerate(tree.operators):
+        try:
+            columns_after = _columns(
+                ir.Query(tree.source, tree.operators[: number + 1], tree.lets, tree.parameters), schema
+            )
+        except QueryError:
+            for node in (*_refused(op, columns, schema), op):
+                line, column = place_of_expression(text.text, text.tokens, node)
+                if line:
+                    return QueryError(fault.message, line=line, column=column, hint=fault.hint)
+            return fault
+        columns = columns_after
+    return fault
+
+
+def _columns(query: Any, schema: Schema) -> dict[str, str]:
+    sql, uses_now = upstream.render(query, schema)
+    return describer(schema).columns(sql, {upstream.NOW: upstream.PINNED} if uses_now else {})
+
+
+def _refused(op: Any, columns: dict[str, str], schema: Schema) -> Iterator[Any]:
+    """Expressions of ``op`` that DuckDB refuses alone, the smallest first."""
+    row = ", ".join(f"NULL::{KQL_TYPES[kind]} AS {quoted(name)}" for name, kind in columns.items()) or "1"
+    for node in reversed(walk(op)):
+        sql = None if isinstance(node, ir.Operator) else upstream.render_scalar(node)
+        if sql is None:
+            continue
+        try:
+            describer(schema).columns(f"SELECT {upstream.finish(sql)} FROM (SELECT {row})", {})
+        except QueryError:
+            yield node
+
+
+def without_missing(query: Any, tables: Collection[str]) -> Any:
+    """The tree of ``query`` over ``tables``, also inside its lets, joins and unions.
+
+    A union of which nothing would be left stays as it is, so that its tables are named as unknown.
+    """
+    known, lets = set(tables), []
+    for name, bound in query.lets:
+        lets.append((name, without_missing(bound, known) if isinstance(bound, ir.Query) else bound))
+        known.add(name)
+    operators = [_inside(op, known) for op in query.operators]
+    return _fuzzy(ir.Query(query.source, operators, lets, query.parameters), known)
+
+
+def _inside(op: Any, known: Collection[str]) -> Any:
+    changes: dict[str, Any] = {}
+    for name in parts(op.__class__) or ():
+        value = getattr(op, name)
+        if isinstance(value, ir.Query):
+            changes[name] = without_missing(value, known)
+        elif isinstance(value, tuple) and value and all(isinstance(each, ir.Query) for each in value):
+            changes[name] = tuple(without_missing(each, known) for each in value)
+    return replace(op, **changes) if changes else op
+
+
+def _fuzzy(query: Any, known: Collection[str]) -> Any:
+    at = next((i for i, op in enumerate(query.operators) if isinstance(op, ir.Union) and op.isfuzzy), -1)
+    if at < 0:
+        return query
+    union = query.operators[at]
+    every = [ir.Query(query.source, query.operators[:at]), *union.branches]
+    first, *others = [each for each in every if set(known).issuperset(named_tables(each))] or every
+    united = [replace(union, branches=tuple(others), isfuzzy=False)] if others or union.with_source else []
+    rest = [*first.operators, *united, *query.operators[at + 1 :]]
+    return _fuzzy(ir.Query(first.source, rest, query.lets, query.parameters), known)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from tocsin.kql.parse.keywords import ASSIGNED, KEYWORDS, NO_NAMES
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.upstream import ir
-from tocsin.kql.tokens import Token, TokenKind
+from tocsin.kql.tokens import ASSIGNED, KEYWORDS, NO_NAMES, Token, TokenKind
 
 
 class Unsure(Exception):

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tocsin.kql.parse.expressions import Reader, Unsure
-from tocsin.kql.parse.keywords import KEYWORDS
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.upstream import ir
-from tocsin.kql.tokens import Token
+from tocsin.kql.tokens import KEYWORDS, Token
 
 _JOINS = frozenset(
     ("inner", "innerunique", "leftouter", "rightouter", "fullouter", "leftanti", "leftsemi", "rightanti", "rightsemi")

@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tocsin.errors import QueryError
-from tocsin.kql.parse import plugins, series
-from tocsin.kql.parse.functions import inlined
-from tocsin.kql.parse.partition import partition
-from tocsin.kql.parse.respelled import respelled
+from tocsin.kql.parse import plugins
+from tocsin.kql.parse.functions import inlined, respelled
+from tocsin.kql.parse.plugins import partition
 from tocsin.kql.parse.stages import Stage, find, find_mark, replaced, split, stages, written
 from tocsin.kql.schema import HIDDEN
 from tocsin.kql.tokens import Token, TokenKind, tokenize
@@ -388,17 +387,17 @@ def _make_series(query: str, stage: Stage, number: int) -> str:
     inside = find(words, "in")
     if 0 < inside < len(words) - 2 and words[inside + 1].text == "range":
         return _in_range(query, stage, words, inside)
-    lets, made = series.make_series(query, stage, f"{HIDDEN}{number}")
+    lets, made = plugins.make_series(query, stage, f"{HIDDEN}{number}")
     return hoisted(query, stage, number, lets, made)
 
 
 def _extend(query: str, stage: Stage, number: int) -> str | None:
-    made = series.fit_line(query, stage, number)
+    made = plugins.fit_line(query, stage, number)
     return None if made is None else replaced(query, stage, made)
 
 
 def _mv_apply(query: str, stage: Stage, number: int) -> str:
-    lets, made = series.mv_apply(query, stage, f"{HIDDEN}{number}")
+    lets, made = plugins.mv_apply(query, stage, f"{HIDDEN}{number}")
     return hoisted(query, stage, number, lets, made)
 
 

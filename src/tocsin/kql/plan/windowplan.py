@@ -20,10 +20,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from tocsin.kql.plan import constants as constants_of
 from tocsin.kql.plan import shapes
-from tocsin.kql.plan.constants import Words
 from tocsin.kql.plan.prefilter import Predicate, refilled
+from tocsin.kql.plan.shapes import Words
 from tocsin.kql.plan.windowtree import AML, CONDITION, EVENTS, LOGS, Built, Wants, build, build_sql, scoped_view
 from tocsin.kql.sandbox.describe import quoted
 from tocsin.kql.schema import Schema
@@ -78,15 +77,9 @@ class WindowPlan:
     """How to look for a group of window queries at once."""
 
     built: Built
-    alone: str  # its SQL where it is of one query, else ''
     made: tuple[str, ...]
     kinds: tuple[str, ...]
     constants: tuple[tuple[object, ...], ...]  # of each query
-
-    @property
-    def sql(self) -> str:
-        """What is selected from, without what ``bind`` puts around it."""
-        return self.alone or self.built.sql
 
     def bind(
         self,
@@ -102,11 +95,8 @@ class WindowPlan:
         those of ``known`` (number of the query, key); all where ``every``.
         """
         head = [f"{quoted(name)} AS NOT MATERIALIZED ({sql})" for name, sql in scopes.items()]
-        parameters: dict[str, object] = {}
-        if not self.alone:
-            rows = [self.constants[n] for n in numbers]
-            table, parameters = constants_of.table(self.kinds, numbers, rows)
-            head.append(f'"constants" AS ({table})')
+        table, parameters = shapes.table(self.kinds, numbers, [self.constants[n] for n in numbers])
+        head.append(f'"constants" AS ({table})')
         where = "" if every else "\nWHERE holds"
         if known and not every:
             head.append(
@@ -116,8 +106,7 @@ class WindowPlan:
             parameters["tocsin_known_rules"] = json.dumps([number for number, _ in known])
             parameters["tocsin_known_keys"] = json.dumps([key for _, key in known], ensure_ascii=False)
             where = '\nWHERE holds OR (rule_no, key) IN (SELECT rule_no, key FROM "known")'
-        begin = f"WITH {', '.join(head)}\n" if head else ""
-        return f"{begin}SELECT * FROM ({self.sql}){where}", parameters
+        return f"WITH {', '.join(head)}\nSELECT * FROM ({self.built.sql}){where}", parameters
 
 
 def window_query(
@@ -148,7 +137,7 @@ def window_query(
         columns=built.columns,
         tables=built.tables,
         events=built.events,
-        prefilter=constants_of.filled(built.prefilter, constants),
+        prefilter=shapes.filled(built.prefilter, constants),
         text=text,
         wants=wants,
         places=places,
@@ -201,27 +190,22 @@ def with_values(query: WindowQuery, values: Mapping[object, object], text: str) 
 
 
 def window_plan(queries: Sequence[WindowQuery]) -> WindowPlan:
-    """One plan for queries of one shape. Raises ``QueryError`` where these cannot share one; one alone always can."""
+    """One plan for queries of one shape; what they have in common stays a literal, so of one alone all literals do.
+
+    Raises ``QueryError`` where these cannot share one; one alone always can.
+    """
     first = queries[0]
-    known = first.schema
-    if first.raw_sql or len(queries) == 1:
-        alone = "" if first.raw_sql else shapes.as_literals(first.built.alone, first.constants)
-        return WindowPlan(
-            built=first.built,
-            alone=alone,
-            made=first.wants.made,
-            kinds=first.kinds,
-            constants=tuple(q.constants if first.raw_sql else () for q in queries),
-        )
+    if first.raw_sql:
+        constants = tuple(q.constants for q in queries)
+        return WindowPlan(built=first.built, made=first.wants.made, kinds=first.kinds, constants=constants)
     tokens = tokenize(first.text)
     values = [q.constants for q in queries]
     varying = [n for n in range(len(first.places)) if len({repr(each[n]) for each in values}) > 1]
     chosen = tuple(first.places[n] for n in varying)
     words = Words(first.text, tokens, chosen)
-    built = _compiled(words, chosen, first.wants, known)
+    built = _compiled(words, chosen, first.wants, first.schema)
     return WindowPlan(
         built=built,
-        alone="",
         made=first.wants.made,
         kinds=words.kinds(chosen),
         constants=tuple(tuple(each[n] for n in varying) for each in values),

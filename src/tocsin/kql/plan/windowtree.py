@@ -18,7 +18,7 @@ from tocsin.kql.bind.translate import read, translate
 from tocsin.kql.plan import shapes
 from tocsin.kql.plan.classify import classified, inlined
 from tocsin.kql.plan.prefilter import Predicate, conjuncts, simple
-from tocsin.kql.plan.rowtree import aml_columns
+from tocsin.kql.plan.rowplan import aml_columns
 from tocsin.kql.sandbox import upstream
 from tocsin.kql.sandbox.describe import describer, quoted
 from tocsin.kql.sandbox.trees import walk
@@ -46,7 +46,6 @@ class Built:
     """One build of a window query."""
 
     sql: str  # over the CTE "constants"; yields rule_no, key, holds, then ``made`` and ``columns``
-    alone: str  # the same for one query, sentinels in place of its constants; '' where it is no other
     columns: Mapping[str, str]  # visible ones -> KQL type
     tables: frozenset[str]
     events: bool  # rows come from a log: an instance without a row has no data
@@ -128,7 +127,7 @@ class Tree:
         return ir.Extend((ir.NamedExpr(typed.predicate, name),)), {**columns, name: "bool"}
 
     def apart(self, op: Any) -> Any:
-        """``op`` that notifies rows with other hidden columns apart. Raises where it would mix them."""
+        """``op`` that keeps rows with other hidden columns apart. Raises where it would mix them."""
         if not isinstance(op, _BY_RULE):
             raise QueryError(f"{type(op).__name__} mixes rules")
         names = {n.name.lower() for n in walk(op) if isinstance(n, ir.FunctionCall)}
@@ -154,18 +153,6 @@ class Tree:
             return op
         holds = tuple(ir.NamedExpr(ir.ColumnRef(name), name) for name in self.holds)
         return replace(op, expressions=(*op.expressions, *holds))
-
-    def together(self, op: Any) -> Any:
-        """A typed operator without what ``apart`` put into it."""
-        match op:
-            case ir.Summarize(by=targets):
-                return replace(op, by=self._shown(targets))
-            case ir.Distinct(expressions=targets) | ir.Project(expressions=targets):
-                return replace(op, expressions=self._shown(targets))
-        return op
-
-    def _shown(self, targets: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(each for each in targets if each.name not in self.hidden)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,10 +238,6 @@ class _Build(Tree):
     ) -> Built:
         first, now_first = upstream.render(ir.Query(parts.source, parts.before, parts.lets), known)
         body, now_after = upstream.render(ir.Query(ir.TableRef(SOURCE), parts.after, parts.lets), known)
-        whole, now_alone = first, now_first
-        if parts.after:
-            plain = [*parts.before, *(self.together(op) for op in parts.after)]
-            whole, now_alone = upstream.render(ir.Query(parts.source, plain, parts.lets), known)
         if shapes.left_over(first):
             raise QueryError("a literal stands where tocsin cannot know rules of one shape apart")
         body, read_constants = shapes.as_columns(body)
@@ -268,8 +251,7 @@ class _Build(Tree):
             f"{listed} FROM (WITH {quoted(SOURCE)} AS NOT MATERIALIZED"
             f' (SELECT s.*, {", ".join(joined)} FROM ({first}) AS s CROSS JOIN "constants" AS k)\n SELECT * FROM ({body}))'
         )
-        alone = f"{output(visible, self.made, self.holds, self.by, columns, rule='0')} FROM ({whole})"
-        uses_now = now_first or now_after or now_alone
+        uses_now = now_first or now_after
         try:
             made = _described(sql, self.kinds, uses_now, self.schema)
         except QueryError:
@@ -280,7 +262,6 @@ class _Build(Tree):
                 raise QueryError(f"a condition is a {columns[condition]}: neither true nor false")
         return Built(
             sql=sql,
-            alone=alone,
             columns={name: made[name] for name in visible},
             tables=frozenset(self.each.read & set(self.schema)),
             events=name in LOGS,
@@ -315,7 +296,6 @@ def build_sql(text: str, made: tuple[str, ...], by: tuple[str, ...], schema: Sch
     described = _described(whole, tuple(row.values()), uses_now, schema)
     return Built(
         sql=whole,
-        alone="",
         columns={name: described[name] for name in checked.columns},
         tables=checked.tables,
         events=False,

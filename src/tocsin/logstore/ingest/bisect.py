@@ -10,12 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.clock import EPOCH
-from tocsin.logstore.ingest.batch import AppendBatch
-from tocsin.logstore.ingest.bulk import staged
+from tocsin.logstore.ingest.batch import AppendBatch, staged
 from tocsin.logstore.ingest.commit import write
-from tocsin.logstore.ingest.durable import RecentState
+from tocsin.logstore.ingest.durable import RecentState, Sequencer
 from tocsin.logstore.ingest.open import transaction
-from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.staging import Staging
 
 MAX_REFUSED = 64

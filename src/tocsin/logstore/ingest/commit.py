@@ -14,17 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.logstore.dead_letters import insert_dead
-from tocsin.logstore.ingest.batch import AppendBatch, PartitionKey
-from tocsin.logstore.ingest.bulk import reread, staged
+from tocsin.logstore.ingest.batch import AppendBatch, PartitionKey, reread, staged
 from tocsin.logstore.ingest.dedupe import find_timed, find_untimed
-from tocsin.logstore.ingest.durable import RecentState
+from tocsin.logstore.ingest.durable import RecentState, Sequencer
 from tocsin.logstore.ingest.logged import Logged, drop_duplicates, rows_of
 from tocsin.logstore.ingest.read import plain_text, read_cloud_event
-from tocsin.logstore.ingest.relations import METRIC_ROWS, MOVES, table_of
 from tocsin.logstore.ingest.runs import beat_runs, label_runs, update_runs
-from tocsin.logstore.ingest.sequencer import Sequencer
 from tocsin.logstore.ingest.small import Small, find_runs, key_of, read_small, write_small
-from tocsin.logstore.ingest.staging import Staging
+from tocsin.logstore.ingest.staging import METRIC_ROWS, MOVES, Staging, table_of
 from tocsin.logstore.interface import CommitInfo, Touched
 from tocsin.logstore.recent.changes import Brought
 from tocsin.logstore.recent.run_locator import RunLocator

@@ -1,21 +1,26 @@
-"""What the store keeps in memory of itself, as of the last durable commit."""
+"""What the store keeps in memory of itself, as of the last durable commit.
+
+The one ``Sequencer`` stamps commits, and fences timers off from them.
+
+timer due at D ──fence(D)──►  every later stamp > D; a commit stamped before D that is still being written is waited for
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
 
-from tocsin.clock import EPOCH
+from tocsin.clock import EPOCH, Clock, from_micros, micros
 from tocsin.logstore.dead_letters import last_dead_id
 from tocsin.logstore.ingest.batch import PartitionKey
 from tocsin.logstore.interface import CommitInfo
-from tocsin.logstore.recent.heartbeats import NewestBeats
-from tocsin.logstore.recent.keys import NewestKeys
+from tocsin.logstore.recent.changes import NewestBeats, NewestKeys
 from tocsin.logstore.recent.run_locator import RunLocator
 
 NEWEST = 2000
@@ -84,3 +89,35 @@ class NewestCommits:
             except RuntimeError:  # it grew meanwhile
                 continue
             return found[:limit] if seq >= self._before else None
+
+
+class Sequencer:
+    """Stamps strictly increase: max(previous + 1 µs, clock, fence + 1 µs). Safe from any thread."""
+
+    def __init__(self, clock: Clock, last: datetime) -> None:
+        self._clock = clock
+        self._last = micros(last)
+        self._in_flight: int | None = None
+        self._changed = threading.Condition()
+
+    def stamp(self) -> datetime:
+        """The IngestedAt of a commit that begins; ``done`` must follow."""
+        with self._changed:
+            self._last = max(self._last + 1, micros(self._clock.now()))
+            self._in_flight = self._last
+            return from_micros(self._last)
+
+    def done(self, publish: Callable[[], None] | None = None) -> None:
+        """The commit is durable or given up. ``publish`` runs before anybody who waits goes on."""
+        with self._changed:
+            if publish is not None:
+                publish()
+            self._in_flight = None
+            self._changed.notify_all()
+
+    def fence(self, at: datetime) -> None:
+        """Every later stamp is after ``at``; returns when no commit stamped at or before it is being written."""
+        us = micros(at)
+        with self._changed:
+            self._last = max(self._last, us)
+            self._changed.wait_for(lambda: self._in_flight is None or self._in_flight > us)

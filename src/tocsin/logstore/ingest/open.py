@@ -20,8 +20,7 @@ import pyarrow
 from tocsin.config.yaml.sizes import parse_size
 from tocsin.errors import StoreError, StoreLost
 from tocsin.logstore.ddl import prepare, quoted
-from tocsin.logstore.ingest.relations import RELATIONS
-from tocsin.logstore.ingest.staging import Staging
+from tocsin.logstore.ingest.staging import RELATIONS, Staging
 from tocsin.logstore.sqlfiles import sql
 
 FILE_VERSION = "v1.5.0"

@@ -19,8 +19,7 @@ import pyarrow as pa
 
 from tocsin.logstore.ddl import RUN_HASHES
 from tocsin.logstore.ingest.dedupe import ranges
-from tocsin.logstore.ingest.relations import MOVED_RUNS, RUN_NAMES, RUN_ROWS, table_of
-from tocsin.logstore.ingest.staging import Staging
+from tocsin.logstore.ingest.staging import MOVED_RUNS, RUN_NAMES, RUN_ROWS, Staging, table_of
 from tocsin.logstore.recent.run_locator import NEVER, Place, RunLocator
 from tocsin.logstore.sqlfiles import fold_sql, sql
 from tocsin.model.event import MappedEvent

@@ -26,11 +26,9 @@ from tocsin.clock import Clock, micros
 from tocsin.config.yaml.sizes import human_size
 from tocsin.errors import QueryBusy, QueryError, QueryTimeout, StoreLost
 from tocsin.logstore.interface import Ask, Limits
-from tocsin.logstore.query.growth import Growth, growth
-from tocsin.logstore.query.macros import OPERATOR, ROOM, macro
+from tocsin.logstore.query.macros import OPERATOR, ROOM, Growth, growth, macro
 from tocsin.logstore.query.refusals import refusal
-from tocsin.logstore.query.watch import Ended, Held, Most, Watchdog, Watched
-from tocsin.logstore.query.workers import Workers
+from tocsin.logstore.query.watch import Ended, Held, Most, Watchdog, Watched, Workers
 
 UNCOUNTED = {True: 64 << 20, False: 1 << 30}
 """Bytes by which the process may grow besides what DuckDB counts, while a query runs: one that is watched, any other.

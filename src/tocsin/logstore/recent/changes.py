@@ -7,13 +7,28 @@
     rows(c8, c10)  →  the rows of c9 and c10
 
 To find out the same from the tables costs three statements, 10 ms of CPU for a commit of ten heartbeats.
+
+The heartbeats are remembered so that a small commit need not ask the table which of its own are the first of
+their ten seconds: 2 ms of CPU, a fifth of a commit of heartbeats.
+
+    stored       before the start   c7 (2 runs)   c8 (bulk)   c9 (1 run)
+    remembered                      yes           no          yes
+    known(since) →  None where since is before the end of what is not remembered: the table must be asked
+
+The dedupe keys are remembered so that a small commit need not ask the table whether it has them: a
+tenth of the commit's CPU.
+
+    stored       before the start   c7 (2 events)   c8 (bulk)   c9 (1 event)
+    remembered                      yes             no          yes
+    unknown(keys) →  those that lie in the times of what is not remembered, and those that look like a stored one
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from tocsin.logstore.interface import StoredRow, Touched
@@ -110,3 +125,80 @@ def _least(a: Any, b: Any) -> Any:
 
 def _size(row: StoredRow) -> int:
     return _EACH + sum([len(value) for value in row.values() if type(value) is str])
+
+
+MOST_KEYS = 16_000
+"""Keys that are remembered, by their hashes: 2 MiB."""
+
+Key = tuple[str, str, datetime]
+"""Source, EventId, and the producer's time, naive UTC."""
+
+
+class NewestKeys:
+    """Written and read by the writer's thread."""
+
+    def __init__(self, until: datetime) -> None:
+        """Events with producer times up to ``until`` may be stored and are not known."""
+        self._until = until
+        self._times: dict[int, datetime] = {}  # by the key's hash
+
+    def unknown(self, keys: Iterable[Key]) -> list[Key]:
+        """Those that the table must be asked about: it may have them. It has none of the others."""
+        return [key for key in keys if key[2] <= self._until or hash(key) in self._times]
+
+    def note(self, keys: Iterable[Key]) -> None:
+        """These have been stored."""
+        self._times.update((hash(key), key[2]) for key in keys)
+        if len(self._times) > MOST_KEYS:
+            times = sorted(self._times.values())
+            self.lose(times[len(times) // 2])
+            self._times = {key: at for key, at in self._times.items() if at > self._until}
+
+    def lose(self, until: datetime) -> None:
+        """Some have been stored, with producer times up to ``until``, and are not known."""
+        self._until = max(self._until, until)
+
+
+SLOT = 10
+"""Seconds of which the first heartbeat of a run is stored, besides changes of Progress."""
+MOST_SLOTS = 8_000
+"""Slots of runs that are remembered."""
+_EPOCH, _LONG = datetime(1970, 1, 1), timedelta(seconds=SLOT)
+
+Slot = tuple[str, int]
+"""A run, and the number of a slot."""
+
+
+def slot_of(beat: Mapping[str, Any]) -> Slot:
+    """The slot that a heartbeat lies in, a row of Heartbeats with ``received``."""
+    return beat["RunId"], (beat["received"] - _EPOCH) // _LONG
+
+
+class NewestBeats:
+    """Written and read by the writer's thread. Times are naive UTC."""
+
+    def __init__(self, start: datetime) -> None:
+        """What was received up to ``start`` is not known."""
+        self._after = start
+        self._said: dict[Slot, float | None] = {}  # slots with a stored heartbeat → the last Progress that is stored
+
+    def known(self, since: datetime) -> Mapping[Slot, float | None] | None:
+        """Slots that begin after ``since`` and have a stored heartbeat, with the last Progress stored; None where
+        not all are known.
+        """
+        return self._said if since >= self._after else None
+
+    def note(self, beats: Iterable[Mapping[str, Any]]) -> None:
+        """These have been stored, in this order."""
+        for beat in beats:
+            slot, progress = slot_of(beat), beat["Progress"]
+            self._said[slot] = progress if progress is not None else self._said.get(slot)
+        if len(self._said) > MOST_SLOTS:
+            numbers = sorted(number for _, number in self._said)
+            first = numbers[len(numbers) // 2] + 1  # what is left of one slot may be more than there is room for
+            self._said = {slot: progress for slot, progress in self._said.items() if slot[1] >= first}
+            self._after = max(self._after, _EPOCH + first * _LONG)
+
+    def lose(self, until: datetime) -> None:
+        """Some have been stored that were received before ``until``, and are not known."""
+        self._after = max(self._after, until)

@@ -130,7 +130,7 @@ class WindowKind(Kind[WindowSpec, WindowRules]):
             ends=ends_in_words(terms),
             repeats=repeats_in_words(terms.repeat),
             shape=spec.query.shape,
-            sql=windowplan.window_plan([spec.query]).sql,
+            sql=windowplan.window_plan([spec.query]).built.sql,
             window={
                 "over": spec.over.value if isinstance(spec.over, Life) else format_duration(spec.over),
                 "every": format_duration(spec.every),
