@@ -66,7 +66,7 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one user query. ``watched``: anybody asked it, so that its memory and its answer are bounded too."""
+    """Bounds of one query. ``watched``: a user wrote it, so its memory and the size of its answer are bounded too."""
 
     seconds: float = 30.0
     rows: int = 10_000
@@ -75,7 +75,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpan:
-    """Between which event times a run's events lie (``Runs.FirstTime`` and ``LastTime``)."""
+    """The first and last event time of a run (``Runs.FirstTime`` and ``LastTime``)."""
 
     run_id: str
     first: datetime
@@ -98,15 +98,15 @@ StoredRow = Mapping[str, Any]
 """A row of RunStatusChanged as it is stored, without Raw: times are naive UTC, dynamic columns JSON text."""
 
 Rows = tuple[str, Mapping[str, object]]
-"""A SELECT, to be put into a FROM, and its parameters, whose names begin with ``of_`` where nothing else is said."""
+"""A SELECT that stands in a FROM, and its parameters. Their names begin with ``of_`` unless a method names them."""
 
 
 Ask = Callable[[str, Mapping[str, object]], list[dict[str, Any]]]
-"""Runs a small SELECT of ours, values as ``$name``; its rows by column, times naive UTC."""
+"""Runs a small SELECT of tocsin with values as ``$name``. Returns its rows by column, with times in naive UTC."""
 
 
 class LogReader(ABC):
-    """Read side, safe from any thread: each call works on a cursor of its own inside a read-only transaction."""
+    """Reads the store. Safe from any thread: each call has its own cursor and its own read-only transaction."""
 
     @abstractmethod
     def head(self) -> Head:
@@ -127,43 +127,42 @@ class LogReader(ABC):
 
     @abstractmethod
     def spans(self, run_ids: Iterable[str]) -> Mapping[str, RunSpan]:
-        """Spans of those of ``run_ids`` that have events."""
+        """The span of each of ``run_ids`` that has events."""
 
     @abstractmethod
     def table(self, name: str) -> str:
-        """What stands in a FROM for a table of model.columns, where the query gives its name to something else."""
+        """Name of a table of model.columns in a FROM, for a query that gives the plain name to something else."""
 
     @abstractmethod
     def rows_of(self, after: int, hi: int) -> Rows:
-        """The rows of RunStatusChanged that commits in (``after``, ``hi``] brought. The parameters are $lo and $hi."""
+        """SELECT of the rows that commits in (``after``, ``hi``] added to RunStatusChanged. Its parameters are $lo and $hi."""
 
     @abstractmethod
     def runs_touched(self, after: int, hi: int) -> Rows:
-        """The rows of Runs that commits in (``after``, ``hi``] touched, and none later."""
+        """SELECT of the rows of Runs that commits in (``after``, ``hi``] touched last."""
 
     @abstractmethod
     def runs_of(self, run_ids: Collection[str]) -> Rows:
-        """The rows of Runs of these runs, with its columns; to read a few is not to look through all."""
+        """SELECT of the rows of Runs of these runs. Reading a few does not scan all."""
 
     @abstractmethod
     def runs_of_jobs(self, job_keys: Collection[str]) -> Rows:
-        """The rows of Runs with these JobKeys, with its columns."""
+        """SELECT of the rows of Runs with these JobKeys."""
 
     @abstractmethod
     def runs_as_of(self, seq: int) -> Rows:
-        """All rows of Runs as of commit ``seq``, with its columns. Of a heartbeat that was not stored nothing is known; of
-        runs of which only heartbeats had come, Source is ''.
+        """SELECT of Runs as of commit ``seq``, without the heartbeats that were not stored.
+
+        Source is '' for a run that had sent only heartbeats.
         """
 
     @abstractmethod
     def recent_runs(self, after: int, hi: int) -> Mapping[str, Touched] | None:
-        """Runs that commits in (``after``, ``hi``] touched, by RunId, where memory still knows all of them; else
-        None.
-        """
+        """Runs that commits in (``after``, ``hi``] touched, by RunId. None if memory does not hold all these commits."""
 
     @abstractmethod
     def recent_rows(self, after: int, hi: int) -> Sequence[StoredRow] | None:
-        """What ``rows_of`` would give, where memory still knows all of it; else None."""
+        """The rows of ``rows_of`` from memory. None if memory does not hold all these commits."""
 
     @abstractmethod
     def schema(self) -> Mapping[str, Mapping[str, str]]:
@@ -171,12 +170,13 @@ class LogReader(ABC):
 
 
 class LogStore(LogReader):
-    """The whole store. One instance a process owns the file; every write goes through one thread at a time."""
+    """Reads and writes the store. One instance of one process owns the file, and one thread writes at a time."""
 
     @abstractmethod
     def asking(self, limits: Limits) -> AbstractContextManager[Ask]:
-        """Within the block a few small SELECTs of ours can be asked, of at most ``limits.rows`` rows each, in
-        ``limits.seconds`` together. Raises what ``select`` does.
+        """Gives a function that runs small SELECTs of tocsin, without a transaction for each.
+
+        Each returns at most ``limits.rows`` rows; together they take at most ``limits.seconds``. Raises what ``select`` does.
         """
 
     @property
@@ -186,7 +186,7 @@ class LogStore(LogReader):
 
     @abstractmethod
     def set_pair_id(self, pair_id: str) -> None:
-        """Take over another pair id (``--adopt``)."""
+        """Set the pair id to that of another state store (``--adopt``)."""
 
     @abstractmethod
     def append(self, batches: Sequence[Batch]) -> Commit:
@@ -214,11 +214,11 @@ class LogStore(LogReader):
 
     @abstractmethod
     def start_consumer(self, name: str, now: datetime) -> ConsumerInfo:
-        """Note that intake starts for consumer ``name``; returns what was known, before ``last_alive`` is moved."""
+        """Record that consumer ``name`` starts. Returns its record from before this start."""
 
     @abstractmethod
     def alive(self, names: Iterable[str], now: datetime) -> None:
-        """Note that intake is up for these consumers. Takes no CommitSeq."""
+        """Set ``last_alive`` of these consumers to ``now``. Takes no CommitSeq."""
 
     @abstractmethod
     def append_mirror(
@@ -228,10 +228,9 @@ class LogStore(LogReader):
         notes: Sequence[Mapping[str, object]],
         actions: Sequence[Mapping[str, object]] = (),
     ) -> None:
-        """Append rows of Alerts, Notifications and Actions (columns by name) and set the mirror sequence to ``upto``,
-        at once.
+        """Append rows of Alerts, Notifications and Actions and set ``mirror_seq`` to ``upto``, in one transaction.
 
-        Takes no CommitSeq. A call with ``upto`` not beyond ``mirror_seq`` does nothing.
+        Takes no CommitSeq. Does nothing if ``upto`` is not beyond ``mirror_seq``.
         """
 
     @property
@@ -241,7 +240,7 @@ class LogStore(LogReader):
 
     @abstractmethod
     def set_table(self, name: str, table: pa.Table) -> None:
-        """Replace (or make) a reference table in one commit. Raises StoreError where ``name`` is one of ours."""
+        """Create or replace a reference table in one transaction. Raises StoreError if ``name`` is a table of tocsin."""
 
     @abstractmethod
     def drop_table(self, name: str) -> None:
@@ -255,11 +254,11 @@ class LogStore(LogReader):
 
     @abstractmethod
     def mark_replayed(self, ids: Sequence[int], at: datetime) -> None:
-        """Set ReplayedAt."""
+        """Set ReplayedAt of these dead letters to ``at``."""
 
     @abstractmethod
     def retain(self, now: datetime, keep: Mapping[str, timedelta]) -> Mapping[str, int]:
-        """Delete what is older than ``keep`` (by table name) as SEMANTICS.md's Retention says; rows deleted by table."""
+        """Delete rows older than ``keep`` says for their table. Returns how many rows of each table were deleted."""
 
     @abstractmethod
     def checkpoint(self) -> None:
@@ -282,8 +281,9 @@ class LogStore(LogReader):
 
     @abstractmethod
     def rest(self) -> None:
-        """Nothing waits to be written: write the WAL into the file if it has grown by a quarter of what is borne, so
-        that it need not be done when somebody waits. Raises StoreLost, StoreError.
+        """Checkpoint if the WAL has reached a quarter of its threshold. Called when no batch waits, so none waits for it.
+
+        Raises StoreLost, StoreError.
         """
 
     @abstractmethod

@@ -6,6 +6,8 @@
 
 Only what is certain is answered: letters beyond ASCII without regard to case, numbers in dynamic columns, missing texts
 and floats that are no numbers are left to DuckDB. ``tests/unit/kql/test_rowplan_property.py`` holds both equal.
+
+Stays beside the SQL: without it p50 of 1,000 events/s with 1,000 rules is 759 ms in place of 311 (docs/decisions/0019).
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ It does what ``commit.write`` does, to the same result; where it cannot be sure 
 commit to the other, before anything is written.
 
 ``row_of`` makes a row of an event as ``sql/read_events.sql`` does in bulk. A commit that may be read in two ways goes the other way.
+
+Stays beside the bulk statements: without it 1,000 events/s with 1,000 rules take p50 4,122 ms in place of 311, and 1.85 s
+of CPU for 1,000 events in place of 0.70 (docs/decisions/0019).
 """
 
 from __future__ import annotations

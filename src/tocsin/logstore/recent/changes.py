@@ -21,6 +21,9 @@ tenth of the commit's CPU.
     stored       before the start   c7 (2 events)   c8 (bulk)   c9 (1 event)
     remembered                      yes             no          yes
     unknown(keys) →  those that lie in the times of what is not remembered, and those that look like a stored one
+
+Rows and runs stay beside the tables: without them p50 of 1,000 events/s with 1,000 rules is 1,403 ms in place of 311; without
+the keys it is 415. Without the heartbeats a commit of 15 takes 1.4 times the CPU (docs/decisions/0019).
 """
 
 from __future__ import annotations
