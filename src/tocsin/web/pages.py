@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -59,6 +60,8 @@ class Pages:
         self._env.filters.update(when=self._when, cell=cell, web=web_address, span=span, weekday=weekday)
         pages = resources.files("tocsin.web") / "pages"
         self._assets = {file.rpartition("/")[2]: (pages / file).read_bytes() for file in ASSETS}
+        self._versions = {name: hashlib.sha256(data).hexdigest()[:12] for name, data in self._assets.items()}
+        self._env.globals["asset"] = lambda name: f"/assets/{name}?v={self._versions[name]}"
 
     def routes(self) -> list[BaseRoute]:
         """A route a page."""
@@ -197,7 +200,9 @@ class Pages:
         if name not in self._assets:
             raise HTTPException(404, "there is no such file")
         kind = "text/css" if name.endswith(".css") else "text/javascript"
-        return Response(self._assets[name], media_type=kind, headers={"Cache-Control": "max-age=300"})
+        known = request.query_params.get("v") == self._versions[name]  # a page of another version asks for another
+        age = "max-age=31536000, immutable" if known else "max-age=300"
+        return Response(self._assets[name], media_type=kind, headers={"Cache-Control": age})
 
     def trouble(self, request: Request, status: int, title: str, detail: str) -> Response:
         """A page that says what is wrong."""

@@ -1,5 +1,6 @@
 """Pages show what is there, and whoever posts an event can do nothing to who looks at them."""
 
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import quote
@@ -147,3 +148,12 @@ def test_pages_fit_a_phone_and_both_schemes(browser: httpx.Client) -> None:
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     css = browser.get("/assets/tocsin.css").text
     assert "prefers-color-scheme: dark" in css and "max-width: 44rem" in css and "url(" not in css
+
+
+def test_a_page_names_its_own_version_of_scripts_and_styles(browser: httpx.Client) -> None:
+    """So an upgrade shows no page with the styles of the version before, and a browser asks for none twice."""
+    named = re.findall(r'"(/assets/[^"]+)"', browser.get("/runs").text)
+    assert named and all("?v=" in each for each in named)
+    for each in named:
+        assert "immutable" in browser.get(each).headers["cache-control"]
+        assert "max-age=300" == browser.get(each.partition("?")[0]).headers["cache-control"]
