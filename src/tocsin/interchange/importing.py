@@ -44,14 +44,14 @@ def import_files(
     given: Mapping[str, Any] = {}
     if parameters is not None:
         try:
-            given = parameter_values(load_jsonc(_read(parameters), str(parameters)))
+            given = parameter_values(load_jsonc(read_text(parameters), str(parameters)))
         except ConfigurationError as e:
             problems += e.problems
     out: list[Imported] = []
     for path in files:
         unread: list[str] = []
         try:
-            found = list(import_text(_read(path), str(path), schema, parameters=given, unread=unread))
+            found = list(import_text(read_text(path), str(path), schema, parameters=given, unread=unread))
             if not found and unread:
                 raise ConfigurationError([Problem(
                     file=str(path), message=f"{one}, which is not read", hint="import that file by itself",
@@ -240,7 +240,8 @@ def _named_apart(rules: Sequence[Imported], taken: set[str]) -> Iterator[Importe
         yield one
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """What ``path`` holds. Raises ConfigurationError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:

@@ -137,12 +137,23 @@ def test_the_commands_of_the_page_on_imports_run(run: Run, tmp_path: Path) -> No
         "route: {receiver: ops}\nreceivers: [{name: ops, email_configs: [{to: ops@example.org}]}]\n"
     )
     (tmp_path / "alerts.json").write_text(run("rules", "export", "--azure").stdout)
+    layer = {"start": "2026-01-05T09:00:00Z", "rotation_virtual_start": "2026-01-05T09:00:00Z",
+             "rotation_turn_length_seconds": 604800, "users": [{"user": {"id": "PA"}}]}  # fmt: skip
+    entry = {"start": "2026-02-01T00:00:00Z", "end": "2026-05-02T00:00:00Z", "user": {"id": "PA"}}
+    schedule = {"id": "PS", "name": "Primary", "time_zone": "Europe/Budapest", "schedule_layers": [layer],
+                "final_schedule": {"rendered_schedule_entries": [entry]}}  # fmt: skip
+    rule = {"escalation_delay_in_minutes": 15, "targets": [{"id": "PS", "type": "schedule_reference"}]}
+    policies = {"escalation_policies": [{"id": "PE", "name": "page", "escalation_rules": [rule]}]}
+    users = {"users": [{"id": "PA", "name": "anna", "email": "anna@example.org"}]}
+    for name, answer in {"schedule": {"schedule": schedule}, "users": users, "policies": policies}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(answer))
     with shown_on("docs/import.md") as commands:
         for command in commands:
             done = run(*itertools.takewhile(lambda a: a != ">", command.arguments))
             assert 0 == done.returncode, (command, done.stdout, done.stderr)
     assert "failure-rate" in (tmp_path / "rules" / "alerts" / "azure.yaml").read_text()
     assert "ops@example.org" in (tmp_path / "rules" / "oncall" / "alertmanager.yaml").read_text()
+    assert "anna@example.org" in (tmp_path / "rules" / "oncall" / "pagerduty.yaml").read_text()
 
 
 def test_the_tokens_of_the_pages_are_made(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ from tocsin.cli.common import HERE, AsJson, HomeOption, Stop, fail, open_home, p
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
+    from tocsin.interchange.pagers.compare import Compared
     from tocsin.interchange.report import Exported, Imported
+
+PAGERDUTY = "pagerduty"
+"""The word before files of PagerDuty."""
 
 
 def register(rules: typer.Typer) -> None:
@@ -88,7 +92,13 @@ def rules_export(
 
 
 def oncall_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A configuration of Alertmanager.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[pagerduty] FILE...",
+            help="A configuration of Alertmanager; after the word pagerduty, answers of its REST API.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="Write the on-call file there; it must not exist yet."),
@@ -96,21 +106,39 @@ def oncall_import(
     home: HomeOption = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Make an on-call file of Alertmanager's routes, receivers, inhibition and times; say what could not be kept."""
+    """Make an on-call file of Alertmanager's configuration or PagerDuty's schedules; say what could not be kept.
+
+    Ends with 1 where others are on call than by PagerDuty's final schedule.
+    """
     from tocsin.app.project.rules import rules_of
     from tocsin.config.yaml.document import load_file
     from tocsin.errors import ConfigurationError
     from tocsin.interchange.alertmanager.read import file_text, import_configuration
 
-    found = import_configuration(load_file(file))
-    text = file_text(found, file.name)
+    compared: Sequence[Compared] = ()
+    if str(files[0]) == PAGERDUTY and len(files) > 1:
+        from tocsin.clock import SystemClock
+        from tocsin.interchange.pagers.pagerduty import import_pagerduty
+
+        found, compared = import_pagerduty(files[1:], SystemClock().now())
+    elif len(files) > 1:
+        fail("one configuration of Alertmanager at a time", "tocsin oncall import pagerduty FILE... takes several", 2)
+    else:
+        found = import_configuration(load_file(files[0]))
+    text = file_text(found, files[-1].name)
     if output is not None:
         _write(output, text)
+    differing = sum(each.differing for each in compared)
     if as_json:
-        lost = [{"Key": each.key, "Why": each.why} for each in found.lost]
-        print_json({"OnCall": found.data, "Kept": found.kept, "NotKept": lost, "Fields": found.fields})
+        print_json({
+            "OnCall": found.data, "Kept": found.kept, "Fields": found.fields,
+            "NotKept": [{"Key": each.key, "Why": each.why} for each in found.lost],
+            "Compared": [_compared(each) for each in compared],
+        })  # fmt: skip
+        if differing:
+            raise Stop(1)
         return
-    say_all([f"kept: {', '.join(found.kept)}", *(f"not kept: {lost}" for lost in found.lost)])
+    say_all([f"kept: {', '.join(found.kept)}", *map(str, compared), *(f"not kept: {lost}" for lost in found.lost)])
     try:
         carried = rules_of(open_home(home)).fields
     except ConfigurationError:
@@ -123,6 +151,8 @@ def oncall_import(
         )
     if output is None:
         print(text, end="")
+    if differing:
+        raise Stop(1)
 
 
 def _report(found: Sequence[Imported]) -> None:
@@ -167,6 +197,15 @@ def _imported(one: Imported) -> dict[str, Any]:
     return {
         "File": one.file, "Path": one.path, "Type": one.type, "Name": one.name, "Rule": one.rule, "Off": one.off,
         "Kept": one.kept, "NotKept": [{"Key": lost.key, "Why": lost.why} for lost in one.lost], "WhyNot": one.why_not,
+    }  # fmt: skip
+
+
+def _compared(one: Compared) -> dict[str, Any]:
+    return {
+        "Schedule": one.schedule, "From": one.start, "To": one.end, "Hours": one.hours, "Differing": one.differing,
+        "Differences": [
+            {"From": each.start, "To": each.end, "There": each.theirs, "Here": each.ours} for each in one.differences
+        ],
     }  # fmt: skip
 
 

@@ -156,13 +156,13 @@ def _receivers(reading: _Reading, data: Mapping[str, Any]) -> list[dict[str, Any
             reading.wrong(("receivers", i), "has no name")
             continue
         theirs = str(receiver["name"])
-        name = _free(receiver_name(theirs), taken)
+        name = free_name(receiver_name(theirs), taken)
         if name != theirs:
             reading.lose(("receivers", i, "name"), f"'{theirs}' is called '{name}' here")
         made: Converted = convert(name, receiver, globals_)
         for key, why in made.lost:
             reading.lose(("receivers", i), why, f".{key}")
-        names = [name, *(_free(f"{name}-{n}", taken) for n in range(2, len(made.parts) + 1))]
+        names = [name, *(free_name(f"{name}-{n}", taken) for n in range(2, len(made.parts) + 1))]
         out += [{"name": each, **part} for each, part in zip(names, made.parts, strict=False)]
         reading.receivers[theirs] = tuple(names[: len(made.parts)])
         if made.none:
@@ -172,7 +172,8 @@ def _receivers(reading: _Reading, data: Mapping[str, Any]) -> list[dict[str, Any
     return out
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
+    """``name``, with a number where it is taken; taken from now on."""
     found, number = name, 2
     while found in taken:
         found, number = f"{name}-{number}", number + 1

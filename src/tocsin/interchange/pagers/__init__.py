@@ -1,0 +1,1 @@
+"""Exports of pagers as on-call files."""
