@@ -67,7 +67,7 @@ def test_no_modules_of_the_sdk_import_each_other_in_a_circle() -> None:
     source = Path(tocsin.__file__).parent
     modules = {
         "tocsin." + ".".join(path.relative_to(source).with_suffix("").parts): imported(path)
-        for room in ("sdk", "core", "callbacks")
+        for room in ("sdk", "core", "callbacks", "listeners")
         for path in (source / room).rglob("*.py")
         if path.name != "__init__.py"
     }
