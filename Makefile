@@ -35,7 +35,7 @@ soak: $(READY) ## long runs and series of kills
 	@$(BIN)/python -m tests.servers.fetch
 	$(PYTEST) -m soak --timeout=0 $(ARGS)
 
-test-integrations: $(READY) ## tests with MLflow, Keras, Lightning and Transformers, in an environment of their own (downloads 3 GB)
+test-integrations: $(READY) ## tests with MLflow, Airflow, Keras, Lightning and Transformers, in an environment of their own (downloads 3 GB)
 	$(BIN)/uv run --isolated --frozen --group integrations --python $(BIN)/python python -m pytest -m integrations $(ARGS)
 
 lint: $(READY) ## ruff, formatting, mypy --strict, and the rooms (import-linter)

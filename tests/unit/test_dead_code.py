@@ -9,9 +9,9 @@ ENGINE = ROOT / "src" / "tocsin"
 USERS = ("src", "bench", "docs", "templates")  # tests do not count
 OF_SCRIPTS = {"sdk", "core", "callbacks", "exceptions", "migrations"}  # what others call, by names that they know
 
-# What a library calls, by its name there: kafka, Jinja, SQLAlchemy, uvicorn, jmespath.
+# What a library calls, by its name there: kafka, Jinja, SQLAlchemy, uvicorn, jmespath, Airflow.
 CALLED_BY_OTHERS = re.compile(
-    r"__\w+__|on_partitions_\w+|get_source|process_result_value|capture_signals|visit_\w+|_activeAlerts"
+    r"__\w+__|on_partitions_\w+|get_source|process_result_value|capture_signals|visit_\w+|_activeAlerts|TocsinPlugin"
 )
 DEFINITION = re.compile(
     r"(?P<decorators>(?:^ *(?:@.*|\))\n)*)^(?: {4})?(?:async )?(?:def|class) (?P<name>\w+)|^(?P<constant>\w+)(?:: .*?)? = ",

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "pyproject.toml"
-HOSTS = {"keras", "lightning", "mlflow", "pytorch_lightning", "torch", "transformers"}
+HOSTS = {"airflow", "keras", "lightning", "mlflow", "pytorch_lightning", "torch", "transformers"}
 """Programs that load a plugin of ours, so that they are there when it is imported."""
 
 
