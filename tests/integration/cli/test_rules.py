@@ -1,6 +1,7 @@
 """rules: list, test, explain, schema."""
 
 import json
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import pytest
 from tests.acceptance.harness import Tocsin
 from tests.integration.cli.conftest import Run
 from tests.integration.commands import PROGRAM, Here
+from tests.pages import shown_on
 
 RULES = """
 rules:
@@ -290,3 +292,21 @@ def test_a_test_may_expect_a_subject_and_receivers(run: Run, tmp_path: Path) -> 
     assert "at 2m: subject should be 'churn failed: doom', is 'churn failed: boom'" in failed
     assert "at 2m: receivers should be owner, are ops@example.org, owner" in failed
     assert 1 == run("check", "--tests").returncode
+
+
+def test_what_tests_do_not_notice_is_listed(run: Run, tmp_path: Path) -> None:
+    """As the page shows it: the weak test lets mutants live, each with its line and a test."""
+    write(tmp_path)
+    with shown_on("docs/backtest.md", "tocsin rules mutate") as commands:
+        for command in commands:
+            done = run(*shlex.split(command.text)[1:])
+            assert 1 == done.returncode, done.stderr
+            if "json" in command.text:
+                found = json.loads(done.stdout)
+                assert found["mutants"] == sum(len(found[fate]) for fate in ("killed", "survived", "equivalent"))
+                assert {("Failed", 4)} <= {(m["Change"].split()[1], m["Line"]) for m in found["killed"]}
+                assert all(m["Line"] == 4 and m["Change"] for m in found["survived"])
+            else:
+                assert "rules/alerts/mine.yaml:4: one: filter: where: ExperimentName == 'churn' dropped" in done.stdout
+                assert "      - name: " in done.stdout and "survived" in done.stderr
+    assert 2 == run("rules", "mutate", "rules/alerts/mine.yaml", "--output", "xml").returncode

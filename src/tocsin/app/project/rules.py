@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from tocsin.clock import Clock, SystemClock
 from tocsin.config.content import shipped_files
 from tocsin.config.project.home import SHIPPED, Home
+from tocsin.config.project.overlay import RULES
 from tocsin.config.settings import Settings, ShippedSettings
-from tocsin.config.yaml.document import load_file
+from tocsin.config.yaml.document import Document, load_file
 from tocsin.errors import ConfigurationError, Problem
 from tocsin.model.calendars.calendar import Calendar
 from tocsin.model.columns import TABLES, KqlType
@@ -27,13 +28,34 @@ def rules_of(home: Home, files: Sequence[Path] | None = None, problems: list[Pro
     """The rules of ``files``, or of ``home``, whatever else is wrong there. Those that are right where faults are added
     to ``problems``; without it raises ConfigurationError with every fault of theirs.
     """
-    tables = tables_of(home)
     chosen = files if files else home.alert_files()
     ships = shipped_of(home)
     shipped = shipped_files("rules/alerts") if ships.rules else []
     if files:  # a file by itself changes shipped rules of its names, and brings no others
         shipped = [path for path in shipped if path not in files]
     names = {path: home.shown(path.absolute()) for path in (*shipped, *chosen)}
+    known, oncall = _known(home, ships)
+    wrong: list[Problem] = []
+    rules = read_rules(chosen, known, wrong, names=names, shipped=shipped)
+    if problems is not None:
+        problems += wrong
+    elif any(not problem.warning for problem in wrong):
+        raise ConfigurationError(wrong)
+    if files:
+        rules = _within(rules, {names[path] for path in files})
+    return rules if oncall is None else with_maintenance(rules, oncall, [])
+
+
+def written_in(home: Home, path: Path) -> tuple[Document, Known]:
+    """The rule file at ``path`` as it is written, laid over the shipped rules, and what its rules may name."""
+    ships = shipped_of(home)
+    shipped = [load_file(file) for file in (shipped_files("rules/alerts") if ships.rules else []) if file != path]
+    *_, own = RULES.apply(shipped, [load_file(path, home.shown(path.absolute()))], [])
+    return own, _known(home, ships)[0]
+
+
+def _known(home: Home, ships: ShippedSettings) -> tuple[Known, OnCallFiles | None]:
+    tables = tables_of(home)
     oncall: OnCallFiles | None = None
     calendars: Mapping[str, Calendar] | None = {}
     try:
@@ -46,16 +68,8 @@ def rules_of(home: Home, files: Sequence[Path] | None = None, problems: list[Pro
         settings = home.settings()
     except ConfigurationError:
         settings = None
-    wrong: list[Problem] = []
     known = Known(schema=schema_with(tables), tables=tables, calendars=calendars, timezone=zone_of(settings))
-    rules = read_rules(chosen, known, wrong, names=names, shipped=shipped)
-    if problems is not None:
-        problems += wrong
-    elif any(not problem.warning for problem in wrong):
-        raise ConfigurationError(wrong)
-    if files:
-        rules = _within(rules, {names[path] for path in files})
-    return rules if oncall is None else with_maintenance(rules, oncall, [])
+    return known, oncall
 
 
 def _declare_days(home: Home, ships: ShippedSettings) -> bool:

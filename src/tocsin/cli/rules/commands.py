@@ -21,7 +21,7 @@ from tocsin.cli.common import (  # fmt: skip
     show,
     visible,
 )
-from tocsin.cli.rules import backtest, explain, interchange
+from tocsin.cli.rules import backtest, explain, interchange, mutate
 
 if TYPE_CHECKING:
     from tocsin.config.project.home import Home
@@ -152,6 +152,9 @@ def _print_test(result: TestResult) -> None:
         print(visible("\n".join(f"    {fault}" for fault in result.faults)))
         print("    what happened:")
         print(visible("\n".join(f"    {line}" for line in result.timeline.splitlines())))
+
+
+rules.command("mutate")(mutate.rules_mutate)
 
 
 @rules.command("lint")

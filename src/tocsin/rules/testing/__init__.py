@@ -2,6 +2,6 @@
 
 In: the ``tests:`` of rules.
 Out: results with the story of each failure, also as JUnit XML.
-Callers: ``cli`` for ``rules test``, ``app/views`` for ``check``. Never: a store on disk.
-Start reading at ``run.py``, then ``simulator.py``.
+Callers: ``cli`` for ``rules test`` and ``rules mutate``, ``app/views`` for ``check``. Never: a store on disk.
+Start reading at ``run.py``, then ``simulator.py``; ``mutants.py`` tests the tests.
 """

@@ -103,11 +103,11 @@ def run_test(
     with Simulator(
         RuleSet({rule.name: kind_of(rule).under(replace(rule, enabled=True), ())}), start, test.tables, state
     ) as simulator:
-        for at, events, expected in _stops(test):
+        for at, events, expected in stops(test):
             for step in simulator.advance(start + at):
                 _note(step, start, timeline, notified)
             if events:
-                for step in simulator.arrive(_rows(test, events, start)):
+                for step in simulator.arrive(event_rows(test, events, start)):
                     _note(step, start, timeline, notified)
             for expect in expected:
                 faults += _compare(expect, notified)
@@ -127,13 +127,14 @@ def run_test(
     )
 
 
-def _stops(test: InlineTest) -> Iterator[tuple[timedelta, list[int], list[Expect]]]:
+def stops(test: InlineTest) -> Iterator[tuple[timedelta, list[int], list[Expect]]]:
     """The times at which something arrives or is expected, with the numbers of the events."""
     for at in sorted({e.at for e in test.events} | {e.at for e in test.expect}):
         yield at, [i for i, e in enumerate(test.events) if e.at == at], [e for e in test.expect if e.at == at]
 
 
-def _rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dict[str, object]]:
+def event_rows(test: InlineTest, numbers: Sequence[int], start: datetime) -> list[dict[str, object]]:
+    """These events of a test as columns by name."""
     rows = []
     for number in numbers:
         event = test.events[number]
