@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import sys
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -93,6 +95,21 @@ def tree(only: str = "") -> Any:
     return typer.main.get_command(asked)
 
 
+LEAVES = frozenset({"query", "store-close"})
+"""Names of threads of ``logstore.query`` that may still be in DuckDB's code when a command is done."""
+
+
 def run() -> None:
     """Run the command of ``sys.argv`` and end the process with its exit code."""
-    sys.exit(guarded(tree(next(iter(sys.argv[1:]), ""))))
+    code: str | int | None
+    try:
+        code = guarded(tree(next(iter(sys.argv[1:]), "")))
+    except SystemExit as ended:
+        code = ended.code
+    if any(thread.name in LEAVES for thread in threading.enumerate()):
+        # A step of a query that cannot be interrupted: Python would end its thread in the midst of DuckDB's code, which
+        # aborts the process and takes the exit code with it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+    sys.exit(code)

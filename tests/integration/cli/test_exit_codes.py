@@ -1,5 +1,8 @@
 """Exit codes: 0 where all is fine, 1 where problems were found, 2 for misuse, as docs/cli.md says; one line says why."""
 
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,32 @@ def test_a_command_says_that_the_server_is_of_another_version(run: Run, lived: T
 def test_the_documented_codes_are_these() -> None:
     said = "The exit code is 0 where all is fine, 1 where problems were found, 2 for misuse."
     assert said in (ROOT / "docs" / "cli.md").read_text()
+
+
+@pytest.mark.timeout(120)
+def test_a_step_that_cannot_be_interrupted_leaves_a_command_its_exit_code() -> None:
+    """Python ended its thread in the midst of DuckDB's code: "terminate called without an active exception", exit -6."""
+    program = textwrap.dedent("""
+        import sys, threading, time
+        import duckdb
+        from tocsin.cli import main
+        from tocsin.errors import QueryTimeout
+        from tocsin.logstore.query.watch import GRACE, Workers
+
+        class Slow:
+            def __del__(self, sleep=time.sleep):
+                sleep(1)
+
+        sys.held = Slow()  # the interpreter takes long to end, as with many packages
+        query = "SELECT count(*) FROM range(200000000) t(i) WHERE i % 7 = 3"
+        try:
+            Workers(duckdb.connect).run(lambda cursor: cursor.execute(query).fetchall(), 0.2 - GRACE)
+        except QueryTimeout:
+            print([t.name for t in threading.enumerate()])
+        sys.argv = ["tocsin", *sys.argv[1:]]
+        main()
+    """)
+    for arguments, code in ((["--version"], 0), (["check", "--home", "/nowhere"], 1), (["--no-such"], 2)):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+        assert "query" in done.stdout
+        assert (done.returncode, "terminate" in done.stderr) == (code, False), done.stderr

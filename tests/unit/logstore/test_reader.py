@@ -137,6 +137,21 @@ class Blocked:
         self.may.wait(60)
 
 
+def test_closing_waits_until_the_threads_have_dropped_their_cursors() -> None:
+    """One that drops a cursor of DuckDB while the interpreter ends takes the process with it: exit -6, after the answer."""
+    dropped = threading.Event()
+
+    class Cursor:
+        def __del__(self) -> None:
+            threading.Event().wait(0.2)
+            dropped.set()
+
+    workers = Workers(Cursor)
+    assert workers.run(lambda read_cursor: 1, 5) == 1
+    workers.close()
+    assert dropped.is_set()
+
+
 def test_so_many_may_be_left_and_no_more() -> None:
     """They come last wherever somebody else wants the core, and once one has ended, another query is begun."""
     workers = Workers(object)

@@ -53,7 +53,7 @@ class Workers(Generic[L]):
         """``behind``: what is done here gets less of a core than commits and rules do."""
         self._read_cursor, self._behind = read_cursor, behind
         self._lock = threading.Lock()
-        self._idle: list[queue.SimpleQueue[_Job[L] | None]] = []
+        self._idle: list[tuple[queue.SimpleQueue[_Job[L] | None], threading.Thread]] = []
         self._left = 0
         self._closed = False
 
@@ -65,7 +65,7 @@ class Workers(Generic[L]):
         with self._lock:
             if self._left >= MOST_LEFT:
                 raise QueryBusy("earlier queries that cannot be interrupted still run", hint="ask again in a while")
-            jobs = self._idle.pop() if self._idle else None
+            jobs, _ = self._idle.pop() if self._idle else (None, None)
         if jobs is None:
             jobs = queue.SimpleQueue()
             threading.Thread(target=self._work, args=(jobs,), name="query", daemon=True).start()
@@ -85,12 +85,17 @@ class Workers(Generic[L]):
         return job.result  # type: ignore[return-value]
 
     def close(self) -> None:
-        """End the threads that do nothing; those that work end with their work."""
+        """End the threads that do nothing, and wait until they have; those that work end with their work.
+
+        A thread that drops its cursor while the interpreter ends is ended in the midst of DuckDB's code, and the
+        process aborts with it.
+        """
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for jobs in idle:
+        for jobs, thread in idle:
             jobs.put(None)
+            thread.join()
 
     def _work(self, jobs: queue.SimpleQueue[_Job[L] | None]) -> None:
         read_cursor: L | None = None
@@ -108,7 +113,7 @@ class Workers(Generic[L]):
                 self._left -= job.left
                 keep = not self._closed and not job.left and len(self._idle) < _IDLE
                 if keep:
-                    self._idle.append(jobs)
+                    self._idle.append((jobs, threading.current_thread()))
                 job.done.set()
             del job  # an answer may be large, and the thread idle for long
             if not keep:
